@@ -1,0 +1,15 @@
+# lido: build, test, demo. `make help` lists the targets.
+GO ?= go
+
+.PHONY: help build test test-fast
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+build: ## build bin/lido
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
+
+test-fast: ## tests that need no root, under 2 minutes
+	$(GO) vet ./...
+	$(GO) test ./...
+
+test: test-fast ## all tests
