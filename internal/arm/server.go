@@ -21,6 +21,8 @@ type Server struct {
 	Access Access
 	Log    *slog.Logger
 	Now    func() time.Time
+	// Subscription is the one that exists; empty means that any does.
+	Subscription string
 
 	types map[string]*Type // by lower-cased name
 }
@@ -71,6 +73,9 @@ func (s *Server) Do(ctx context.Context, r *Request) (*Response, error) {
 	}
 	if !s.Access.Allowed(ctx, r.Caller, action, r.ID) {
 		return nil, forbidden(r, action)
+	}
+	if err := s.checkSubscription(r); err != nil {
+		return nil, err
 	}
 	if err := s.checkScope(ctx, r); err != nil {
 		return nil, err
