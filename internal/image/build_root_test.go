@@ -22,3 +22,8 @@ func TestBaseImage(t *testing.T) {
 		t.Errorf("the image has ssh host keys: %v", keys)
 	}
 }
+
+func TestDSVMImage(t *testing.T) {
+	r := imagetest.Ensure(t, "dsvm")
+	t.Logf("%s: %s, %d MB, built in %v", r.Hash, r.Distribution, r.Size>>20, r.Took)
+}

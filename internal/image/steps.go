@@ -115,6 +115,7 @@ func (b *build) setup(ctx context.Context) error {
 }
 
 // clean removes what no machine should find: apt's lists and caches, logs of the build, this host's name servers.
+// The two stamps tell systemd that /etc and /var are as new as /usr: no machine does that work at its first boot.
 func (b *build) clean(ctx context.Context) error {
 	return b.box.run(ctx, inRoot(b.root, nil, command{args: []string{"sh", "-euc", `
 rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/cache/debconf/*-old /var/lib/dpkg/*-old /var/lib/systemd/random-seed
@@ -123,6 +124,7 @@ find /var/log -type f -delete
 umount /etc/resolv.conf 2>/dev/null || true
 rm -f /etc/resolv.conf
 : >/etc/resolv.conf
+touch /etc/.updated /var/.updated
 `}}))
 }
 
@@ -172,14 +174,14 @@ func (b *build) downloadPython(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	args := []string{"python3", "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check", "--progress-bar=off",
+	args := []string{"python3", "-m", "pip", "download", "--no-input", "--disable-pip-version-check", "--progress-bar=off",
 		"--no-deps", "--require-hashes", "--only-binary=:all:", "--python-version", version, "--implementation", "cp",
 		"--abi", "cp" + strings.ReplaceAll(version, ".", ""), "--abi", "abi3", "--abi", "none"}
 	for _, p := range platforms() {
 		args = append(args, "--platform", p)
 	}
 	args = append(args, "--dest", wheels, "--requirement", lock)
-	return b.box.run(ctx, command{args: args, dir: "/", line: b.count("Saved ", b.recipe.lockedPackages())})
+	return b.box.run(ctx, command{args: args, dir: "/", line: b.count("Collecting ", b.recipe.lockedPackages())})
 }
 
 // platforms lists the wheel platforms that the root's C library (at least 2.35) can run.

@@ -6,7 +6,7 @@ systemctl mask --quiet \
 	systemd-networkd.service systemd-networkd.socket systemd-networkd-wait-online.service systemd-resolved.service systemd-timesyncd.service \
 	systemd-remount-fs.service systemd-modules-load.service kmod-static-nodes.service systemd-binfmt.service proc-sys-fs-binfmt_misc.automount \
 	sys-kernel-config.mount sys-kernel-debug.mount sys-kernel-tracing.mount sys-fs-fuse-connections.mount dev-hugepages.mount \
-	systemd-firstboot.service systemd-repart.service systemd-random-seed.service systemd-machine-id-commit.service systemd-pstore.service \
+	systemd-journal-flush.service systemd-tmpfiles-setup-dev.service systemd-firstboot.service systemd-repart.service systemd-random-seed.service systemd-machine-id-commit.service systemd-pstore.service \
 	systemd-pcrphase.service systemd-pcrphase-sysinit.service systemd-pcrphase-initrd.service \
 	systemd-ask-password-console.path systemd-ask-password-wall.path systemd-initctl.socket systemd-journald-audit.socket \
 	systemd-update-utmp-runlevel.service systemd-hwdb-update.service systemd-boot-update.service \
@@ -17,7 +17,8 @@ for g in cryptsetup debug getty gpt-auto hibernate-resume integritysetup rc-loca
 	ln -sf /dev/null "/etc/systemd/system-generators/systemd-$g-generator"
 done
 systemctl set-default --quiet multi-user.target
-systemctl enable --quiet ssh.service
+systemctl enable --quiet ssh.service journal-persist.service
+rm -rf /etc/sysctl.d/* /etc/sysctl.conf
 
 # A later `apt-get install cifs-utils` in a machine must not replace the mount helpers. The package has them under
 # /sbin, which is /usr/sbin by a link.
@@ -36,6 +37,7 @@ rm -f /etc/ssh/ssh_host_*
 : >/etc/machine-id
 rm -f /var/lib/dbus/machine-id
 echo 'localhost' >/etc/hostname
+rm -rf /var/log/journal
 mkdir -p /var/log/journal
 mkdir -p /run/sshd && ssh-keygen -q -t ed25519 -N '' -f /run/test_key && sshd -t -h /run/test_key && rm -rf /run/test_key* /run/sshd
 visudo -cqf /etc/sudoers
