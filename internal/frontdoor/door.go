@@ -1,0 +1,172 @@
+package frontdoor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/vishvananda/netlink"
+)
+
+// resyncEvery is how often a network is compared with the kernel without being asked to.
+const resyncEvery = 10 * time.Second
+
+// Options are what a door may be told besides its tag. The zero value is good.
+type Options struct {
+	Log      *slog.Logger
+	OnHealth func(network string) // called after a backend's health changed; must not block
+}
+
+// Door keeps the networks of one lido in the kernel. Its methods are safe for concurrent use.
+type Door struct {
+	tag  string
+	opts Options
+
+	mu    sync.Mutex
+	rooms map[string]*room // by namespace
+	host  Host
+}
+
+// New returns a door for the lido with this tag (six characters that all its names on the host carry).
+func New(tag string, opts Options) *Door {
+	if opts.Log == nil {
+		opts.Log = slog.New(slog.DiscardHandler)
+	}
+	if opts.OnHealth == nil {
+		opts.OnHealth = func(string) {}
+	}
+	return &Door{tag: tag, opts: opts, rooms: map[string]*room{}}
+}
+
+// Namespace is the name of a network's namespace, by its number.
+func (d *Door) Namespace(number int) string { return fmt.Sprintf("lido-%s-v%d", d.tag, number) }
+
+// Link is the name of a network's transit link on the host, by its number.
+func (d *Door) Link(number int) string { return fmt.Sprintf("ld%st%d", d.tag, number) }
+
+// Apply makes the kernel match the plan, whatever it finds, and keeps it so until the next Apply or Remove: it probes
+// the backends, answers names, and mends what others broke.
+func (d *Door) Apply(ctx context.Context, n Network) error {
+	d.mu.Lock()
+	r := d.rooms[n.Namespace]
+	if r == nil {
+		r = newRoom(d, n.Namespace)
+		d.rooms[n.Namespace] = r
+	}
+	host := d.host
+	d.mu.Unlock()
+	if err := r.apply(ctx, n, host); err != nil {
+		return fmt.Errorf("network %s: %w", n.ID, err)
+	}
+	return nil
+}
+
+// ApplyHost makes the host's side match: routing on, publishing, what machines may reach of the host.
+func (d *Door) ApplyHost(ctx context.Context, h Host) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.host = h
+	if err := setSysctl("net/ipv4/ip_forward", "1"); err != nil {
+		return err
+	}
+	c, err := nftables.New()
+	if err != nil {
+		return err
+	}
+	if _, err := d.hostTable(h).sync(c); err != nil {
+		return err
+	}
+	return d.answerDocker(ctx)
+}
+
+// Remove ends a network: its namespace, link, routes and rules. Removing one that isn't there does nothing.
+func (d *Door) Remove(ctx context.Context, namespace, link string) error {
+	d.mu.Lock()
+	r := d.rooms[namespace]
+	delete(d.rooms, namespace)
+	d.mu.Unlock()
+	if r != nil {
+		r.close()
+	}
+	return removeNetwork(namespace, link)
+}
+
+func removeNetwork(namespace, link string) error {
+	var errs []error
+	if l, err := netlink.LinkByName(link); err == nil {
+		errs = append(errs, netlink.LinkDel(l))
+	}
+	errs = append(errs, removeSpace(namespace))
+	if c, err := nftables.New(); err == nil {
+		errs = append(errs, dropTable(c, nftables.TableFamilyIPv4, hostTableName(link)))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("remove network %s: %w", namespace, err)
+	}
+	return nil
+}
+
+// Sweep removes every network of this lido whose namespace is not among keep: what a crash left behind.
+func (d *Door) Sweep(ctx context.Context, keep []string) error {
+	var errs []error
+	for _, namespace := range d.found() {
+		if slices.Contains(keep, namespace) {
+			continue
+		}
+		link := "ld" + d.tag + "t" + strings.TrimPrefix(namespace, "lido-"+d.tag+"-v")
+		errs = append(errs, d.Remove(ctx, namespace, link))
+	}
+	return errors.Join(errs...)
+}
+
+// found lists the namespaces that this lido's names on the host tell of, by namespace or by link.
+func (d *Door) found() []string {
+	var out []string
+	entries, _ := os.ReadDir(namespaceDir)
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), "lido-"+d.tag+"-v") {
+			out = append(out, e.Name())
+		}
+	}
+	links, _ := netlink.LinkList()
+	for _, l := range links {
+		if number, ok := strings.CutPrefix(l.Attrs().Name, "ld"+d.tag+"t"); ok {
+			out = append(out, "lido-"+d.tag+"-v"+number)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// Purge removes every trace of this lido's networks from the host.
+func (d *Door) Purge(ctx context.Context) error {
+	err := d.Sweep(ctx, nil)
+	d.forgetDocker(ctx)
+	c, nerr := nftables.New()
+	if nerr == nil {
+		nerr = dropTable(c, nftables.TableFamilyIPv4, "lido_"+d.tag)
+	}
+	return errors.Join(err, nerr)
+}
+
+// Close stops probing and answering names. The networks go on carrying traffic.
+func (d *Door) Close() {
+	d.mu.Lock()
+	rooms := d.rooms
+	d.rooms = map[string]*room{}
+	d.mu.Unlock()
+	for _, r := range rooms {
+		r.close()
+	}
+}
+
+// namespacePath is where other programs find a namespace.
+func namespacePath(name string) string { return filepath.Join(namespaceDir, name) }

@@ -1,0 +1,295 @@
+package frontdoor
+
+import (
+	"cmp"
+	"fmt"
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
+	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
+)
+
+// uplink is the namespace's end of the transit link.
+const uplink = "up0"
+
+// tableName is the name of the nftables tables within a namespace.
+const tableName = "lido"
+
+// seed makes the hash of a connection the same after every reload.
+const seed = 0x6c69646f
+
+var (
+	typeService = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetProto, nftables.TypeInetService)
+	typeTarget  = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeInetService)
+	typePair    = nftables.MustConcatSetType(nftables.TypeIPAddr, nftables.TypeIPAddr)
+)
+
+// routed makes the IPv4 table of a network's namespace. tables are the slot tables by their number.
+func routed(n *Network, tables map[uint32]Slots) *ruleset {
+	r := &ruleset{family: nftables.TableFamilyIPv4, name: tableName}
+	r.objects = timeouts(n)
+	r.sets = routedSets(n, tables)
+	r.chains = []*chain{preroutingChain(), inputChain(), forwardChain(n), outputChain(n), postroutingChain(n), wakerChain()}
+	r.chains = append(r.chains, serviceChains(n)...)
+	r.chains = append(r.chains, groupChains(n)...)
+	return r
+}
+
+func routedSets(n *Network, tables map[uint32]Slots) []*set {
+	services := mapOf("services", typeService, nftables.TypeVerdict)
+	wholes := mapOf("services_all", nftables.TypeIPAddr, nftables.TypeVerdict)
+	for _, rule := range n.Rules {
+		if rule.Protocol == Any {
+			wholes.elements = append(wholes.elements, gotoChain(serviceChain(rule), ip4(rule.Addr)))
+			continue
+		}
+		services.elements = append(services.elements,
+			gotoChain(serviceChain(rule), ip4(rule.Addr), []byte{byte(rule.Protocol)}, port(rule.Port)))
+	}
+	fronts := &set{spec: nftables.Set{Name: "frontends", KeyType: nftables.TypeIPAddr}}
+	for _, f := range n.FrontEnds {
+		fronts.elements = append(fronts.elements, key(ip4(f.Addr)))
+	}
+	out, in := groupMaps(n)
+	return []*set{services, wholes, natSet(n), slotSet(tables), selfSet(n), fronts, out, in}
+}
+
+func mapOf(name string, k, v nftables.SetDatatype) *set {
+	return &set{spec: nftables.Set{Name: name, IsMap: true, KeyType: k, DataType: v}}
+}
+
+func natSet(n *Network) *set {
+	s := mapOf("nats", typeService, typeTarget)
+	for _, r := range n.NATRules {
+		e := key(ip4(r.Addr), []byte{byte(r.Protocol)}, port(r.Port))
+		e.Val = concat(ip4(r.Backend), port(r.BackendPort))
+		s.elements = append(s.elements, e)
+	}
+	return s
+}
+
+// slotSet holds all slot tables: table number times 256 plus slot, as a mark, to the backend's address.
+func slotSet(tables map[uint32]Slots) *set {
+	s := mapOf("slots", nftables.TypeMark, nftables.TypeIPAddr)
+	for number, slots := range tables {
+		for i, addr := range slots {
+			if addr.IsValid() {
+				s.elements = append(s.elements, nftables.SetElement{
+					Key: binaryutil.NativeEndian.PutUint32(number<<8 | uint32(i)), Val: ip4(addr)})
+			}
+		}
+	}
+	return s
+}
+
+// selfSet names the connections of a machine to itself, made by way of a front end.
+func selfSet(n *Network) *set {
+	s := &set{spec: nftables.Set{Name: "selves", KeyType: typePair}}
+	for _, m := range n.Machines {
+		s.elements = append(s.elements, key(ip4(m.Addr), ip4(m.Addr)))
+	}
+	return s
+}
+
+func base(name string, t nftables.ChainType, hook *nftables.ChainHook, prio *nftables.ChainPriority, policy nftables.ChainPolicy) *chain {
+	return &chain{spec: nftables.Chain{Name: name, Type: t, Hooknum: hook, Priority: prio, Policy: &policy}}
+}
+
+func preroutingChain() *chain {
+	c := base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest, nftables.ChainPolicyAccept)
+	service := exprs(loadIP(offDestination, word0), loadProtocol(word1), loadPort(2, word2))
+	c.add("inbound NAT rules", service, exprs(valueOf("nats", reg1, reg1), &expr.NAT{Type: expr.NATTypeDestNAT,
+		Family: unix.NFPROTO_IPV4, RegAddrMin: word0, RegProtoMin: word1, Specified: true}))
+	c.add("load balancing rules", service, exprs(verdictOf("services", reg1)))
+	c.add("load balancing rules for all ports", exprs(loadIP(offDestination, reg1), verdictOf("services_all", reg1)))
+	return c
+}
+
+// serviceChains has a chain per load balancing rule: hash, remember the slot in the connection's mark, translate.
+func serviceChains(n *Network) []*chain {
+	numbers := tableNumbers(n)
+	var out []*chain
+	for _, r := range n.Rules {
+		c := &chain{spec: nftables.Chain{Name: serviceChain(r)}}
+		if name := timeoutName(r); name != "" {
+			c.add("idle timeout", exprs(&expr.Objref{Type: unix.NFT_OBJECT_CT_TIMEOUT, Name: name}))
+		}
+		c.add(r.ID, hashOf(r, numbers[tableOf(r)]), exprs(
+			&expr.Ct{Key: expr.CtKeyMARK, Register: reg2, SourceRegister: true},
+			valueOf("slots", reg2, reg1)), translate(r))
+		c.add("no machine to give", jump("waker"))
+		out = append(out, c)
+	}
+	return out
+}
+
+// hashOf loads what chooses a connection's slot and hashes it into reg2.
+func hashOf(r Rule, number uint32) []expr.Any {
+	e := exprs(payload(expr.PayloadBaseNetworkHeader, offSource, 8, reg1))
+	length := uint32(8)
+	switch r.Distribution {
+	case SourceIPProtocol:
+		e = append(e, loadProtocol(word2))
+		length = 12
+	case Default:
+		e = append(e, payload(expr.PayloadBaseTransportHeader, 0, 4, word2), loadProtocol(word3))
+		length = 16
+	}
+	return append(e, &expr.Hash{Type: expr.HashTypeJenkins, SourceRegister: reg1, DestRegister: reg2, Length: length,
+		Modulus: SlotCount, Seed: seed, Offset: number << 8})
+}
+
+func translate(r Rule) []expr.Any {
+	if r.Protocol == Any {
+		return exprs(dnat(false))
+	}
+	return exprs(&expr.Immediate{Register: reg2, Data: port(r.BackendPort)}, dnat(true))
+}
+
+// wakerChain is where a connection comes that no backend can be given to. A redirect to the waker's port belongs
+// here; without one the connection goes on to the front end's own address and is refused there.
+func wakerChain() *chain { return &chain{spec: nftables.Chain{Name: "waker"}} }
+
+// inputChain is what the namespace itself answers: names, pings, and refusals for front ends.
+func inputChain() *chain {
+	c := base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
+	c.add("replies", matchState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())
+	c.add("own", matchLink(expr.MetaKeyIIFNAME, "lo"), accept())
+	c.add("ping", matchProtocol(ICMP), accept())
+	for _, p := range []Protocol{UDP, TCP} {
+		c.add("names", notLink(expr.MetaKeyIIFNAME, uplink), matchProtocol(p), matchPorts(2, PortRange{53, 53}), accept())
+	}
+	front := exprs(loadIP(offDestination, reg1), inSet("frontends", reg1))
+	c.add("no machine behind the front end", front, matchProtocol(TCP), resetTCP())
+	c.add("no machine behind the front end", front, refuse())
+	return c
+}
+
+func forwardChain(n *Network) *chain {
+	c := base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
+	c.add("known connections", matchState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())
+	c.add("nonsense", matchState(expr.CtStateBitINVALID), drop())
+	c.add("from outside through front ends only", matchLink(expr.MetaKeyIIFNAME, uplink), untranslated(), drop())
+	out := matchLink(expr.MetaKeyOIFNAME, uplink)
+	c.add("link-local stays inside", out, matchPrefix(offDestination, linkLocal), drop())
+	c.add("replies whose connection is forgotten wait for the client", out, matchProtocol(TCP), matchSynOnly(expr.CmpOpNeq), drop())
+	c.rules = append(c.rules, groupJumps(n)...)
+	for _, s := range n.Subnets {
+		if s.NoOutbound {
+			c.add("no outbound access", matchLink(expr.MetaKeyIIFNAME, s.Bridge), out, refuse())
+		}
+	}
+	c.add("the rest", accept())
+	return c
+}
+
+var linkLocal = netip.MustParsePrefix("169.254.0.0/16")
+
+func untranslated() []expr.Any {
+	e := matchTranslated()
+	e[len(e)-1].(*expr.Cmp).Op = expr.CmpOpEq
+	return e
+}
+
+// outputChain lets the security groups judge probes, which start in the namespace itself.
+func outputChain(n *Network) *chain {
+	c := base("output", nftables.ChainTypeFilter, nftables.ChainHookOutput, nftables.ChainPriorityFilter, nftables.ChainPolicyAccept)
+	c.add("known connections", matchState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())
+	c.rules = append(c.rules, inwardJumps(n)...)
+	return c
+}
+
+func postroutingChain(n *Network) *chain {
+	c := base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept)
+	c.add("a machine to itself", exprs(loadIP(offSource, word0), loadIP(offDestination, word1), inSet("selves", reg1)),
+		matchTranslated(), masquerade())
+	for _, p := range n.Prefixes {
+		c.add("outbound", matchLink(expr.MetaKeyOIFNAME, uplink), matchPrefix(offSource, p), masquerade())
+	}
+	return c
+}
+
+func serviceChain(r Rule) string {
+	return "svc_" + shortHash(fmt.Sprintf("%v/%d/%d", r.Addr, r.Protocol, r.Port))
+}
+
+func shortHash(s string) string {
+	h := fnv.New64a()
+	h.Write([]byte(s))
+	return fmt.Sprintf("%012x", h.Sum64()>>16)
+}
+
+// timeouts makes a conntrack timeout policy for each idle timeout in use. All but the established state keep short
+// values: see sysctls in space.go for why.
+func timeouts(n *Network) []*nftables.NamedObj {
+	seen := map[string]bool{}
+	var out []*nftables.NamedObj
+	for _, r := range n.Rules {
+		name := timeoutName(r)
+		if name == "" || seen[name] {
+			continue
+		}
+		seen[name] = true
+		out = append(out, &nftables.NamedObj{Name: name, Type: nftables.ObjTypeCtTimeout,
+			Obj: timeoutPolicy(r.Protocol, r.IdleTimeout)})
+	}
+	slices.SortFunc(out, func(a, b *nftables.NamedObj) int { return cmp.Compare(a.Name, b.Name) })
+	return out
+}
+
+func timeoutName(r Rule) string {
+	if r.IdleTimeout <= 0 || (r.Protocol != TCP && r.Protocol != UDP) {
+		return ""
+	}
+	return fmt.Sprintf("idle_%d_%d", r.Protocol, int(r.IdleTimeout/time.Second))
+}
+
+func timeoutPolicy(p Protocol, idle time.Duration) *expr.CtTimeout {
+	t := &expr.CtTimeout{L3Proto: unix.NFPROTO_IPV4, L4Proto: uint8(p)}
+	seconds := uint32(idle / time.Second)
+	if p == UDP {
+		t.Policy = expr.CtStatePolicyTimeout{expr.CtStateUDPUNREPLIED: 30, expr.CtStateUDPREPLIED: seconds}
+		return t
+	}
+	t.Policy = expr.CtStatePolicyTimeout{
+		expr.CtStateTCPSYNSENT: 30, expr.CtStateTCPSYNRECV: 30, expr.CtStateTCPESTABLISHED: seconds,
+		expr.CtStateTCPFINWAIT: 30, expr.CtStateTCPCLOSEWAIT: 60, expr.CtStateTCPLASTACK: 30,
+		expr.CtStateTCPTIMEWAIT: timeWaitSeconds, expr.CtStateTCPCLOSE: 2, expr.CtStateTCPSYNSENT2: 30,
+		expr.CtStateTCPRETRANS: 300, expr.CtStateTCPUNACK: 300,
+	}
+	return t
+}
+
+// bridged makes the bridge table: no frame goes from port to port, so all traffic between machines is routed and
+// meets the forward chain; and a machine speaks in no other's name.
+func bridged(n *Network) *ruleset {
+	r := &ruleset{family: nftables.TableFamilyBridge, name: tableName}
+	forward := base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
+	senders := &set{spec: nftables.Set{Name: "senders",
+		KeyType: nftables.MustConcatSetType(nftables.TypeEtherAddr, nftables.TypeIPAddr)}}
+	r.sets = []*set{senders}
+	r.chains = []*chain{forward, senderChain()}
+	for _, m := range n.Machines {
+		if hw := hardwareAddr(m.MAC); hw != nil {
+			senders.elements = append(senders.elements, key(hw, ip4(m.Addr)))
+		}
+	}
+	return r
+}
+
+func senderChain() *chain {
+	c := base("senders", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
+	ether := func(proto uint16) []expr.Any {
+		return exprs(&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: reg1}, equal(binaryutil.BigEndian.PutUint16(proto)))
+	}
+	hw := payload(expr.PayloadBaseLLHeader, 6, 6, word0)
+	c.add("own address", ether(unix.ETH_P_IP), exprs(hw, loadIP(offSource, word2), inSet("senders", reg1)), accept())
+	c.add("own address", ether(unix.ETH_P_ARP), exprs(payload(expr.PayloadBaseNetworkHeader, 8, 6, word0),
+		payload(expr.PayloadBaseNetworkHeader, 14, 4, word2), inSet("senders", reg1)), accept())
+	return c
+}
