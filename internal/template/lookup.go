@@ -1,0 +1,96 @@
+package template
+
+import "strings"
+
+// lookup finds resources of a plan by all the ways a template may name them, in any case.
+type lookup struct {
+	bySymbol, byID, byType, byName, byLoop map[string][]*Resource
+}
+
+func newLookup(p *Plan) *lookup {
+	n := len(p.Resources)
+	l := &lookup{bySymbol: make(map[string][]*Resource), byID: make(map[string][]*Resource, n), byType: make(map[string][]*Resource, 2*n),
+		byName: make(map[string][]*Resource, 2*n), byLoop: p.loops}
+	for _, r := range p.Resources {
+		add := func(m map[string][]*Resource, key string) {
+			key = strings.ToLower(key)
+			if list := m[key]; len(list) == 0 || list[len(list)-1] != r {
+				m[key] = append(list, r)
+			}
+		}
+		if r.Symbol != "" {
+			add(l.bySymbol, r.Symbol)
+		}
+		add(l.byID, r.ID)
+		add(l.byType, r.Type+"/"+r.Name)
+		if at := strings.LastIndex(strings.ToLower(r.ID), "/providers/"+strings.ToLower(namespace(r.Type))+"/"); at >= 0 {
+			add(l.byType, r.ID[at+len("/providers/"):])
+		}
+		add(l.byName, r.Name)
+		if _, short, ok := cutLast(r.Name); ok && r.parent != nil {
+			add(l.byName, short)
+		}
+	}
+	return l
+}
+
+func namespace(resourceType string) string {
+	ns, _, _ := strings.Cut(resourceType, "/")
+	return ns
+}
+
+func cutLast(s string) (before, after string, found bool) {
+	i := strings.LastIndexByte(s, '/')
+	if i < 0 {
+		return "", s, false
+	}
+	return s[:i], s[i+1:], true
+}
+
+// find returns the resources that text names, nil when there are none. Of resources with the same id those that are
+// deployed go before those whose condition is false.
+func (l *lookup) find(text string) []*Resource {
+	key := strings.ToLower(strings.TrimSpace(text))
+	for _, m := range []map[string][]*Resource{l.bySymbol, l.byID, l.byType, l.byName, l.byLoop} {
+		if found := m[key]; len(found) > 0 {
+			return deployedFirst(found)
+		}
+	}
+	return nil
+}
+
+func deployedFirst(found []*Resource) []*Resource {
+	if len(found) < 2 || !found[0].Skipped {
+		return found
+	}
+	out := make([]*Resource, 0, len(found))
+	for _, r := range found {
+		if !r.Skipped {
+			out = append(out, r)
+		}
+	}
+	for _, r := range found {
+		if r.Skipped {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// inside finds the deepest resource whose id is, or goes before, the id in text.
+func (l *lookup) inside(text string) []*Resource {
+	key := strings.ToLower(text)
+	for {
+		if found := l.byID[key]; len(found) > 0 {
+			return found
+		}
+		i := strings.LastIndexByte(key, '/')
+		if i <= 0 {
+			return nil
+		}
+		if i = strings.LastIndexByte(key[:i], '/'); i <= 0 {
+			return nil
+		}
+		key = key[:i]
+	}
+}

@@ -1,0 +1,157 @@
+package template
+
+import (
+	"strconv"
+	"strings"
+	"sync/atomic"
+)
+
+// Pos is a place in a document: line and column count from 1. The zero Pos is unknown.
+type Pos struct{ Line, Col int }
+
+// Node is one JSON value of a document that was read, with its place in it.
+type Node struct {
+	Pos     Pos
+	Kind    Kind
+	Text    string   // a string's value, a number's digits
+	Bool    bool     // a boolean's value
+	Items   []*Node  // an array's elements
+	Members []Member // an object's members, in their order
+
+	up    *Node
+	key   string
+	index int
+	expr  atomic.Pointer[parsed]
+}
+
+// Member is one member of an object.
+type Member struct {
+	Key string
+	Pos Pos
+	Val *Node
+}
+
+// Get returns the object's member of that name, an exact match before one in another case, or nil.
+func (n *Node) Get(name string) *Node {
+	if n == nil {
+		return nil
+	}
+	var loose *Node
+	for i := range n.Members {
+		switch m := &n.Members[i]; {
+		case m.Key == name:
+			return m.Val
+		case loose == nil && strings.EqualFold(m.Key, name):
+			loose = m.Val
+		}
+	}
+	return loose
+}
+
+// At follows names from object to object and returns the node there, or nil.
+func (n *Node) At(names ...string) *Node {
+	for _, name := range names {
+		n = n.Get(name)
+	}
+	return n
+}
+
+// Present says that the node is there and is not JSON's null.
+func (n *Node) Present() bool { return n != nil && n.Kind != Null }
+
+// Str returns the string's value, or "" for anything that is not a string.
+func (n *Node) Str() string {
+	if n == nil || n.Kind != String {
+		return ""
+	}
+	return n.Text
+}
+
+// Root makes n the document that paths are counted from. It is how a template inside a request becomes a document.
+func (n *Node) Root() *Node {
+	if n != nil {
+		n.up, n.key = nil, ""
+	}
+	return n
+}
+
+// Path is the JSON path from the document's root, such as "resources[2].properties.sku", or "" for the root.
+func (n *Node) Path() string {
+	if n == nil || n.up == nil {
+		return ""
+	}
+	above := n.up.Path()
+	if n.up.Kind == Array {
+		return above + "[" + strconv.Itoa(n.index) + "]"
+	}
+	if !plainKey(n.key) {
+		return above + "['" + n.key + "']"
+	}
+	if above == "" {
+		return n.key
+	}
+	return above + "." + n.key
+}
+
+func plainKey(key string) bool {
+	return key != "" && !strings.ContainsAny(key, ".[]'\" /")
+}
+
+// adopt sets the way up for n's children.
+func (n *Node) adopt() {
+	for i, item := range n.Items {
+		item.up, item.index = n, i
+	}
+	for _, m := range n.Members {
+		m.Val.up, m.Val.key = n, m.Key
+	}
+}
+
+// Value is the node as plain data, with no expression evaluated.
+func (n *Node) Value() Value {
+	if n == nil {
+		return Value{}
+	}
+	switch n.Kind {
+	case Bool:
+		return BoolValue(n.Bool)
+	case Int, Float:
+		return numberValue(n.Text)
+	case String:
+		return StringValue(n.Text)
+	case Array:
+		items := make([]Value, len(n.Items))
+		for i, item := range n.Items {
+			items[i] = item.Value()
+		}
+		return ArrayValue(items)
+	case Object:
+		var b objectBuilder
+		for _, m := range n.Members {
+			b.set(m.Key, m.Val.Value())
+		}
+		return b.value()
+	}
+	return Value{}
+}
+
+// NodeOf makes a document of a value, for values that stand where a document is expected. All its nodes are at pos.
+func NodeOf(v Value, pos Pos) *Node {
+	n := &Node{Pos: pos, Kind: v.kind}
+	switch v.kind {
+	case Bool:
+		n.Bool = v.n != 0
+	case Int, Float, String:
+		n.Text = v.text()
+	case Array:
+		for _, item := range v.arr {
+			n.Items = append(n.Items, NodeOf(item, pos))
+		}
+	case Object:
+		for i, key := range v.obj.keys {
+			n.Members = append(n.Members, Member{Key: key, Pos: pos, Val: NodeOf(v.obj.vals[i], pos)})
+		}
+	}
+	n.adopt()
+	return n
+}

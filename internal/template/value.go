@@ -1,0 +1,396 @@
+package template
+
+import (
+	"encoding/json"
+	"math"
+	"strconv"
+	"strings"
+)
+
+// Kind is what sort of value a [Value] or a [Node] is.
+type Kind uint8
+
+// The kinds. Unknown is a value that only a running deployment can know, such as the result of reference before the
+// resource exists.
+const (
+	Null Kind = iota
+	Bool
+	Int
+	Float
+	String
+	Array
+	Object
+	Unknown
+)
+
+var kindNames = [...]string{"Null", "Boolean", "Integer", "Float", "String", "Array", "Object", "Unknown"}
+
+// String is the kind's name as Azure's messages have it.
+func (k Kind) String() string { return kindNames[k] }
+
+// Value is a value of the template language. It is immutable. A value that was made from a secret is marked secure, and
+// so is everything that evaluation makes of it.
+type Value struct {
+	kind    Kind
+	secure  bool // it, or something in it, derives from a secret
+	unknown bool // it, or something in it, is not known yet
+	n       int64
+	s       string
+	arr     []Value
+	obj     *object
+}
+
+// object keeps its members in order. index is there when a search through the keys would take long.
+type object struct {
+	keys  []string
+	vals  []Value
+	index map[string]int
+}
+
+const indexFrom = 12
+
+// NullValue, and its like, make values.
+func NullValue() Value { return Value{} }
+
+// BoolValue makes a boolean.
+func BoolValue(b bool) Value {
+	if b {
+		return Value{kind: Bool, n: 1}
+	}
+	return Value{kind: Bool}
+}
+
+// IntValue makes an integer.
+func IntValue(n int64) Value { return Value{kind: Int, n: n} }
+
+// FloatValue makes a number that need not be whole.
+func FloatValue(f float64) Value {
+	return Value{kind: Float, n: int64(math.Float64bits(f)), s: strconv.FormatFloat(f, 'g', -1, 64)}
+}
+
+// StringValue makes a string.
+func StringValue(s string) Value { return Value{kind: String, s: s} }
+
+// SecureString makes a string that is a secret.
+func SecureString(s string) Value { return Value{kind: String, s: s, secure: true} }
+
+// UnknownValue stands for what a running deployment will know.
+func UnknownValue() Value { return Value{kind: Unknown, unknown: true} }
+
+// ArrayValue makes an array. The slice must not change afterwards.
+func ArrayValue(items []Value) Value {
+	v := Value{kind: Array, arr: items}
+	for i := range items {
+		v.secure = v.secure || items[i].secure
+		v.unknown = v.unknown || items[i].unknown
+	}
+	return v
+}
+
+// numberValue makes a number of its digits in a document; what does not fit a whole number keeps its text.
+func numberValue(text string) Value {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		return IntValue(n)
+	}
+	f, _ := strconv.ParseFloat(text, 64)
+	return Value{kind: Float, n: int64(math.Float64bits(f)), s: text}
+}
+
+// objectBuilder makes an object member by member.
+type objectBuilder struct{ o object }
+
+// set puts a member, in place of one of exactly the same name if there is one.
+func (b *objectBuilder) set(key string, v Value) {
+	if i := b.o.find(key, false); i >= 0 {
+		b.o.vals[i] = v
+		return
+	}
+	b.add(key, v)
+}
+
+// put is set, but takes a member whose name differs in case for the same.
+func (b *objectBuilder) put(key string, v Value) {
+	if i := b.o.find(key, true); i >= 0 {
+		b.o.vals[i] = v
+		return
+	}
+	b.add(key, v)
+}
+
+func (b *objectBuilder) add(key string, v Value) {
+	b.o.keys = append(b.o.keys, key)
+	b.o.vals = append(b.o.vals, v)
+	switch n := len(b.o.keys); {
+	case b.o.index != nil:
+		b.o.indexKey(n - 1)
+	case n == indexFrom:
+		b.o.index = make(map[string]int, 2*n)
+		for i := range b.o.keys {
+			b.o.indexKey(i)
+		}
+	}
+}
+
+func (b *objectBuilder) value() Value {
+	v := Value{kind: Object, obj: &b.o}
+	for i := range b.o.vals {
+		v.secure = v.secure || b.o.vals[i].secure
+		v.unknown = v.unknown || b.o.vals[i].unknown
+	}
+	return v
+}
+
+// indexKey enters key i as it is written and, unless another has it, in lower case behind a mark.
+func (o *object) indexKey(i int) {
+	o.index[o.keys[i]] = i
+	low := "\x00" + strings.ToLower(o.keys[i])
+	if _, taken := o.index[low]; !taken {
+		o.index[low] = i
+	}
+}
+
+// find returns the place of the member called key, or -1. An exact match goes before a loose one.
+func (o *object) find(key string, loose bool) int {
+	if o.index != nil {
+		if i, ok := o.index[key]; ok {
+			return i
+		}
+		if i, ok := o.index["\x00"+strings.ToLower(key)]; ok && loose {
+			return i
+		}
+		return -1
+	}
+	at := -1
+	for i, k := range o.keys {
+		if k == key {
+			return i
+		}
+		if loose && at < 0 && strings.EqualFold(k, key) {
+			at = i
+		}
+	}
+	return at
+}
+
+// ObjectOf makes an object of alternating names (strings) and values.
+func ObjectOf(pairs ...any) Value {
+	var b objectBuilder
+	for i := 0; i+1 < len(pairs); i += 2 {
+		b.set(pairs[i].(string), pairs[i+1].(Value))
+	}
+	return b.value()
+}
+
+// Kind says what sort of value v is.
+func (v Value) Kind() Kind { return v.kind }
+
+// Secure says that v, or something in it, derives from a secret.
+func (v Value) Secure() bool { return v.secure }
+
+// Known says that v and all that is in it is known.
+func (v Value) Known() bool { return !v.unknown }
+
+// Str is a string's text; "" for other kinds.
+func (v Value) Str() string {
+	if v.kind != String {
+		return ""
+	}
+	return v.s
+}
+
+// Int is a whole number's value; 0 for other kinds.
+func (v Value) Int() int64 {
+	if v.kind != Int {
+		return 0
+	}
+	return v.n
+}
+
+// True says that v is the boolean true.
+func (v Value) True() bool { return v.kind == Bool && v.n != 0 }
+
+// Items are an array's elements, not to be changed.
+func (v Value) Items() []Value { return v.arr }
+
+// Len is how many characters, elements or members v has.
+func (v Value) Len() int {
+	switch v.kind {
+	case String:
+		return utf16Len(v.s)
+	case Array:
+		return len(v.arr)
+	case Object:
+		return len(v.obj.keys)
+	}
+	return 0
+}
+
+// Keys are an object's names in their order, not to be changed.
+func (v Value) Keys() []string {
+	if v.kind != Object {
+		return nil
+	}
+	return v.obj.keys
+}
+
+// Get returns an object's member, an exact match before one in another case.
+func (v Value) Get(key string) (Value, bool) {
+	if v.kind != Object {
+		return Value{}, false
+	}
+	i := v.obj.find(key, true)
+	if i < 0 {
+		return Value{}, false
+	}
+	return v.obj.vals[i], true
+}
+
+// At follows names from object to object; null when one is missing.
+func (v Value) At(names ...string) Value {
+	for _, name := range names {
+		v, _ = v.Get(name)
+	}
+	return v
+}
+
+// float is a number's value.
+func (v Value) float() float64 {
+	if v.kind == Float {
+		return math.Float64frombits(uint64(v.n))
+	}
+	return float64(v.n)
+}
+
+func (v Value) isNumber() bool { return v.kind == Int || v.kind == Float }
+
+// text is a scalar as the language writes it in strings.
+func (v Value) text() string {
+	switch v.kind {
+	case Bool:
+		if v.n != 0 {
+			return "True"
+		}
+		return "False"
+	case Int:
+		return strconv.FormatInt(v.n, 10)
+	case Float, String:
+		return v.s
+	case Array, Object:
+		return string(v.AppendJSON(nil))
+	}
+	return ""
+}
+
+// taint marks v and everything in it as made from a secret.
+func (v Value) taint() Value {
+	v.secure = true
+	switch v.kind {
+	case Array:
+		items := make([]Value, len(v.arr))
+		for i := range v.arr {
+			items[i] = v.arr[i].taint()
+		}
+		v.arr = items
+	case Object:
+		o := *v.obj
+		o.vals = make([]Value, len(v.obj.vals))
+		for i := range v.obj.vals {
+			o.vals[i] = v.obj.vals[i].taint()
+		}
+		v.obj = &o
+	}
+	return v
+}
+
+// Taint returns v marked as a secret, it and everything in it.
+func (v Value) Taint() Value { return v.taint() }
+
+// AppendJSON appends v as JSON without white space. What is unknown is written as null.
+func (v Value) AppendJSON(b []byte) []byte {
+	switch v.kind {
+	case Bool:
+		return strconv.AppendBool(b, v.n != 0)
+	case Int:
+		return strconv.AppendInt(b, v.n, 10)
+	case Float:
+		return append(b, v.s...)
+	case String:
+		return appendString(b, v.s)
+	case Array:
+		b = append(b, '[')
+		for i := range v.arr {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = v.arr[i].AppendJSON(b)
+		}
+		return append(b, ']')
+	case Object:
+		b = append(b, '{')
+		for i, key := range v.obj.keys {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(appendString(b, key), ':')
+			b = v.obj.vals[i].AppendJSON(b)
+		}
+		return append(b, '}')
+	}
+	return append(b, "null"...)
+}
+
+// MarshalJSON makes v usable with encoding/json.
+func (v Value) MarshalJSON() ([]byte, error) { return v.AppendJSON(nil), nil }
+
+// UnmarshalJSON reads strict or lenient JSON into v.
+func (v *Value) UnmarshalJSON(text []byte) error {
+	n, err := Read(text)
+	if err != nil {
+		return err
+	}
+	*v = n.Value()
+	return nil
+}
+
+var _ json.Marshaler = Value{}
+
+// Walk calls visit for every leaf of v (what is neither array nor object) with its JSON path.
+func (v Value) Walk(visit func(path string, leaf Value)) { v.walk("", visit) }
+
+func (v Value) walk(path string, visit func(string, Value)) {
+	switch v.kind {
+	case Array:
+		for i := range v.arr {
+			v.arr[i].walk(path+"["+strconv.Itoa(i)+"]", visit)
+		}
+	case Object:
+		for i, key := range v.obj.keys {
+			below := key
+			if path != "" {
+				below = path + "." + key
+			}
+			v.obj.vals[i].walk(below, visit)
+		}
+	default:
+		visit(path, v)
+	}
+}
+
+// MapLeaves returns v with every leaf replaced by what change makes of it.
+func (v Value) MapLeaves(change func(Value) Value) Value {
+	switch v.kind {
+	case Array:
+		items := make([]Value, len(v.arr))
+		for i := range v.arr {
+			items[i] = v.arr[i].MapLeaves(change)
+		}
+		return ArrayValue(items)
+	case Object:
+		var b objectBuilder
+		for i, key := range v.obj.keys {
+			b.set(key, v.obj.vals[i].MapLeaves(change))
+		}
+		return b.value()
+	}
+	return change(v)
+}
