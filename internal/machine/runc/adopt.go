@@ -1,0 +1,200 @@
+package runc
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lido.dev/lido/internal/machine"
+)
+
+// adoptAll makes the engine what its directories say: whole machines are taken over, half made ones undone, half
+// deleted ones deleted, and things without a machine swept.
+func (e *Engine) adoptAll() error {
+	ids, err := e.recordedIDs()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		if err := e.adopt(id); err != nil {
+			return fmt.Errorf("machine %q: %w", id, err)
+		}
+	}
+	if err := e.sweep(); err != nil {
+		return err
+	}
+	return e.releaseStrays()
+}
+
+func (e *Engine) adopt(id string) error {
+	r, err := e.load(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return e.removeDir(id)
+	}
+	if err != nil {
+		return err
+	}
+	b := &box{id: id, rec: *r}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e.machines[id] = b
+	e.cpuSets[id] = r.CPUSet
+	if r.Phase != ready {
+		return e.unmake(b)
+	}
+	if e.findRunning(b) {
+		e.watch(b)
+		if b.rec.Want == machine.Stopped {
+			e.finishStop(b)
+		}
+		return nil
+	}
+	if r.Want == machine.Running {
+		e.settleAdopted(b)
+		return nil
+	}
+	if r.State == machine.Running {
+		e.rest(b, machine.Stopped)
+	}
+	return nil
+}
+
+// findRunning tells whether the machine's init runs, started and not only made, and completes the record about it.
+func (e *Engine) findRunning(b *box) bool {
+	if _, err := os.Stat(filepath.Join(e.stateDir(), b.id, "state.json")); err != nil {
+		return false
+	}
+	if _, err := os.Stat(filepath.Join(e.stateDir(), b.id, "exec.fifo")); err == nil {
+		return false // made, but never told to go on
+	}
+	if b.rec.Init.PID == 0 {
+		b.rec.Init = e.initFromPidFile(b.id)
+	}
+	if b.rec.Conmon.PID == 0 {
+		b.rec.Conmon = e.conmonOf(b.id)
+	}
+	fd, err := e.host.openProcess(b.rec.Init)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	if b.rec.State != machine.Running {
+		b.rec.State, b.rec.StartedAt = machine.Running, e.cfg.Now()
+	}
+	if err := e.save(&b.rec); err != nil {
+		e.log.Error("machine record not saved", "machine", b.id, "err", err)
+	}
+	return true
+}
+
+// initFromPidFile finds the init of a boot whose record was not written any more. The pid is believed only if the
+// process is in the machine's cgroup.
+func (e *Engine) initFromPidFile(id string) process {
+	data, err := os.ReadFile(filepath.Join(e.bundle(id), "init.pid"))
+	if err != nil {
+		return process{}
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return process{}
+	}
+	groups, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cgroup")
+	if !strings.Contains(string(groups), filepath.Join(e.cgroupParent(), e.cgroupName(id))) {
+		return process{}
+	}
+	p, err := e.host.process(pid)
+	if err != nil {
+		return process{}
+	}
+	return p
+}
+
+// settleAdopted does what follows the end of a boot that happened while no engine was there.
+func (e *Engine) settleAdopted(b *box) {
+	if b.rec.State == machine.Running {
+		e.settle(b)
+		return
+	}
+	e.rebootLater(b, 0) // the boot had not come to init
+}
+
+// finishStop goes on with a stop that was under way.
+func (e *Engine) finishStop(b *box) {
+	e.signal(b.rec.Init, sigPoweroff)
+	run := b.run
+	e.wg.Go(func() {
+		t := time.NewTimer(30 * time.Second)
+		defer t.Stop()
+		select {
+		case <-run.ended:
+		case <-e.ctx.Done():
+		case <-t.C:
+			e.kill(b.id, run)
+		}
+	})
+}
+
+// sweep removes bundles, container states and cgroups that belong to no machine.
+func (e *Engine) sweep() error {
+	strays := map[string]bool{}
+	for _, dir := range append([]string{e.stateDir(), filepath.Join(e.cfg.RunDir, "m")}, e.cgroupDirsOfAll()...) {
+		entries, _ := os.ReadDir(dir)
+		for _, d := range entries {
+			id := e.idOfCgroup(d.Name())
+			if d.IsDir() && idForm.MatchString(id) && e.machines[id] == nil {
+				strays[id] = true
+			}
+		}
+	}
+	for id := range strays {
+		e.log.Info("sweeping what a lost machine left", "machine", id)
+		b := &box{id: id, rec: record{Init: e.initFromPidFile(id)}}
+		if err := e.teardown(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cgroupDirsOfAll returns the directories that hold the cgroups of this engine's machines.
+func (e *Engine) cgroupDirsOfAll() []string {
+	var dirs []string
+	for _, d := range e.cgroupDirs("x") {
+		dirs = append(dirs, filepath.Dir(d))
+	}
+	return dirs
+}
+
+func (e *Engine) idOfCgroup(name string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(name, "lido-"+e.cfg.Tag+"-"), ".scope")
+}
+
+// Purge deletes every machine and every trace of this engine on the host, then closes it.
+func (e *Engine) Purge() error {
+	e.mu.Lock()
+	var ids []string
+	for id := range e.machines {
+		ids = append(ids, id)
+	}
+	e.mu.Unlock()
+	var errs error
+	for _, id := range ids {
+		errs = errors.Join(errs, e.Delete(e.ctx, id))
+	}
+	if errs != nil {
+		return errs
+	}
+	for _, d := range e.cgroupDirsOfAll() {
+		if err := removeCgroup(d); err != nil {
+			return err
+		}
+	}
+	return errors.Join(e.Close(), os.RemoveAll(e.cfg.RunDir), os.RemoveAll(e.cfg.Dir))
+}

@@ -1,0 +1,7 @@
+package runc
+
+import specs "github.com/opencontainers/runtime-spec/specs-go"
+
+func architectures() []specs.Arch {
+	return []specs.Arch{specs.ArchX86_64, specs.ArchX86, specs.ArchX32}
+}

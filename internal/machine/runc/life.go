@@ -1,0 +1,227 @@
+package runc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"lido.dev/lido/internal/machine"
+)
+
+// Create makes the machine's root file system and record.
+func (e *Engine) Create(_ context.Context, spec machine.Spec) error {
+	if !idForm.MatchString(spec.ID) {
+		return fmt.Errorf("machine id %q: want up to 40 of a-z, 0-9 and -, not beginning with -", spec.ID)
+	}
+	b, exists := e.reserve(spec.ID)
+	defer b.mu.Unlock()
+	if exists {
+		if !sameSpec(b.rec.Spec, spec) {
+			return fmt.Errorf("machine %q: %w", spec.ID, machine.ErrExists)
+		}
+		return nil
+	}
+	if err := e.make(b, spec); err != nil {
+		return errors.Join(fmt.Errorf("create machine %q: %w", spec.ID, err), e.unmake(b))
+	}
+	return nil
+}
+
+// reserve returns the box with that id, locked, and whether it was there before.
+func (e *Engine) reserve(id string) (*box, bool) {
+	for {
+		e.mu.Lock()
+		b := e.machines[id]
+		if b == nil {
+			b = &box{id: id}
+			b.mu.Lock()
+			e.machines[id] = b
+			e.mu.Unlock()
+			return b, false
+		}
+		e.mu.Unlock()
+		b.mu.Lock()
+		if !b.gone {
+			return b, true
+		}
+		b.mu.Unlock()
+	}
+}
+
+func (e *Engine) make(b *box, spec machine.Spec) error {
+	e.step("create.record")
+	b.rec = record{Spec: spec, Phase: creating, Want: machine.Stopped, State: machine.Created, Mounts: append([]machine.Mount(nil), spec.Mounts...)}
+	if err := os.Mkdir(e.dir(b.id), 0o700); err != nil {
+		return err
+	}
+	if err := e.save(&b.rec); err != nil {
+		return err
+	}
+	e.step("create.range")
+	var err error
+	if b.rec.Base, err = e.claimAny(b.id, 0); err != nil {
+		return err
+	}
+	b.rec.CPUSet = e.pickCPUs(&spec)
+	e.step("create.root")
+	if err := e.furnish(&spec); err != nil {
+		return err
+	}
+	e.step("create.ready")
+	b.rec.Phase = ready
+	return e.save(&b.rec)
+}
+
+// Delete ends the machine and removes every trace of it.
+func (e *Engine) Delete(_ context.Context, id string) error {
+	b, err := e.box(id)
+	if errors.Is(err, machine.ErrNotFound) {
+		return nil
+	}
+	defer b.mu.Unlock()
+	e.step("delete.record")
+	b.rec.Phase, b.rec.Want = deleting, machine.Stopped
+	if err := e.save(&b.rec); err != nil {
+		return fmt.Errorf("delete machine %q: %w", id, err)
+	}
+	if err := e.unmake(b); err != nil {
+		return fmt.Errorf("delete machine %q: %w", id, err)
+	}
+	return nil
+}
+
+// unmake removes all there is of the machine, the record last. Called with b.mu held.
+func (e *Engine) unmake(b *box) error {
+	b.run = nil
+	e.step("delete.processes")
+	if err := e.teardown(b); err != nil {
+		return err
+	}
+	e.step("delete.range")
+	if err := e.release(b.id, b.rec.Base); err != nil {
+		return err
+	}
+	e.step("delete.root")
+	if err := e.removeDir(b.id); err != nil {
+		return err
+	}
+	b.gone = true
+	e.cpuMu.Lock()
+	delete(e.cpuSets, b.id)
+	e.cpuMu.Unlock()
+	e.mu.Lock()
+	delete(e.machines, b.id)
+	e.mu.Unlock()
+	return nil
+}
+
+// removeDir removes a machine's directory, its record only after all else has gone.
+func (e *Engine) removeDir(id string) error {
+	if err := os.RemoveAll(e.layers(id)); err != nil {
+		return err
+	}
+	e.step("delete.dir")
+	return os.RemoveAll(e.dir(id))
+}
+
+// systemd's signal for an orderly way down.
+const sigPoweroff = unix.Signal(34 + 4) // SIGRTMIN+4
+
+// Stop shuts the machine down and kills it after grace.
+func (e *Engine) Stop(ctx context.Context, id string, grace time.Duration) error {
+	run, err := e.askToStop(id, grace)
+	if err != nil || run == nil {
+		return err
+	}
+	t := time.NewTimer(grace)
+	defer t.Stop()
+	select {
+	case <-run.ended:
+	case <-t.C:
+		e.kill(id, run)
+		select {
+		case <-run.ended:
+		case <-ctx.Done():
+		}
+	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
+		return fmt.Errorf("stop machine %q: %w", id, ctx.Err())
+	}
+	b, err := e.box(id) // wait until the end has been dealt with
+	if err != nil {
+		return nil
+	}
+	defer b.mu.Unlock()
+	if b.run == run {
+		b.run = nil
+		e.settle(b)
+	}
+	return nil
+}
+
+// askToStop notes the wish, tells init of it and returns the boot that is to end, nil if there is none.
+func (e *Engine) askToStop(id string, grace time.Duration) (*running, error) {
+	b, err := e.box(id)
+	if err != nil {
+		return nil, err
+	}
+	defer b.mu.Unlock()
+	e.step("stop.record")
+	if b.rec.State != machine.Created {
+		b.rec.Want = machine.Stopped
+	}
+	if b.run == nil {
+		if b.rec.State == machine.Running { // between two boots
+			e.rest(b, machine.Stopped)
+			return nil, nil
+		}
+		return nil, e.save(&b.rec)
+	}
+	if err := e.save(&b.rec); err != nil {
+		return nil, err
+	}
+	e.step("stop.signal")
+	sig := sigPoweroff
+	if grace <= 0 {
+		sig = unix.SIGKILL
+	}
+	e.signal(b.rec.Init, sig)
+	return b.run, nil
+}
+
+func (e *Engine) signal(p process, sig unix.Signal) {
+	fd, err := e.host.openProcess(p)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fd)
+	_ = unix.PidfdSendSignal(fd, sig, nil, 0)
+}
+
+func (e *Engine) kill(id string, run *running) {
+	b, err := e.box(id)
+	if err != nil {
+		return
+	}
+	defer b.mu.Unlock()
+	if b.run == run {
+		e.signal(b.rec.Init, unix.SIGKILL)
+	}
+}
+
+// pickCPUs chooses the CPUs of the host that carry the fewest machines.
+func (e *Engine) pickCPUs(spec *machine.Spec) string {
+	n := int(spec.CPUs)
+	if float64(n) < spec.CPUs {
+		n++
+	}
+	if n <= 0 || n >= len(e.host.cpus) {
+		return ""
+	}
+	return e.leastLoaded(n, spec.ID)
+}
