@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+
+	"lido.dev/lido/internal/arm"
+	"lido.dev/lido/internal/config"
+	"lido.dev/lido/internal/identity"
+	"lido.dev/lido/internal/image"
+	"lido.dev/lido/internal/mirror"
+	"lido.dev/lido/internal/pki"
+	"lido.dev/lido/internal/secret"
+	"lido.dev/lido/internal/store"
+	"lido.dev/lido/internal/subscription"
+)
+
+// cloud is how clients find lido's services beside the server's own address. The storage suffix begins with "core."
+// because the SDKs split host names there.
+var cloud = identity.Cloud{Name: "lido", StorageSuffix: "core.lido.internal", VaultSuffix: "vault.lido.internal"}
+
+// rooms are the parts of a lido, wired together.
+type rooms struct {
+	paths  paths
+	config config.Config
+	log    *slog.Logger
+
+	store     *store.Store
+	box       *secret.Box
+	ca        *pki.Authority
+	self      subscription.Identity
+	identity  *identity.Service
+	arm       *arm.Server
+	fetcher   *mirror.Fetcher
+	catalogue *image.Catalogue
+	images    *image.Store
+
+	loops   []func(context.Context) error // reconcilers, run until the context ends
+	closers []func() error                // in the order of opening
+}
+
+// openRooms builds the parts from the bottom up.
+func openRooms(ctx context.Context, p paths, opt upOptions, log *slog.Logger) (*rooms, error) {
+	m := &rooms{paths: p, log: log}
+	for _, step := range []func(context.Context, upOptions) error{
+		m.openConfig, m.openStore, m.openIdentity, m.openImages, m.openAPI,
+	} {
+		if err := step(ctx, opt); err != nil {
+			return nil, errors.Join(err, m.Close())
+		}
+	}
+	return m, nil
+}
+
+func (m *rooms) openConfig(_ context.Context, opt upOptions) (err error) {
+	if m.config, err = loadConfig(m.paths, opt); err != nil {
+		return err
+	}
+	m.fetcher, err = mirror.New(m.config.Mirrors)
+	return err
+}
+
+// loadConfig reads the named file, or lido.yaml in the data directory if it is there; flags win over the file.
+func loadConfig(p paths, opt upOptions) (config.Config, error) {
+	path := opt.config
+	if path == "" {
+		if _, err := os.Stat(p.in("lido.yaml")); err == nil {
+			path = p.in("lido.yaml")
+		}
+	}
+	c, err := config.Load(path)
+	if err != nil {
+		return c, err
+	}
+	if opt.listen != "" {
+		c.Listen = opt.listen
+	}
+	return c, c.Validate()
+}
+
+func (m *rooms) openStore(ctx context.Context, _ upOptions) (err error) {
+	if m.store, err = store.Open(m.paths.in("lido.db")); err != nil {
+		return err
+	}
+	m.closers = append(m.closers, m.store.Close)
+	if m.box, err = secret.Open(m.paths.in("secret.key")); err != nil {
+		return err
+	}
+	if m.ca, err = pki.Open(m.paths.in("ca"), nowUTC); err != nil {
+		return err
+	}
+	m.self, err = subscription.Load(ctx, m.store)
+	return err
+}
+
+func (m *rooms) openIdentity(ctx context.Context, _ upOptions) (err error) {
+	m.identity, err = identity.New(ctx, identity.Options{Store: m.store, Dir: m.paths.Data, Tenant: m.self.Tenant, Cloud: cloud, Now: nowUTC, Log: m.log})
+	return err
+}
+
+func (m *rooms) openImages(context.Context, upOptions) (err error) {
+	if m.catalogue, err = catalogueOf(m.config); err != nil {
+		return err
+	}
+	m.images, err = image.Open(m.paths.in("images"), image.Options{Log: m.log})
+	return err
+}
+
+func (m *rooms) openAPI(context.Context, upOptions) error {
+	m.arm = arm.New(m.store, m.box, m.identity, m.log)
+	m.arm.Subscription = m.self.Subscription
+	self := &subscription.Room{Identity: m.self, Locations: []string{m.config.Location}}
+	m.arm.Register(self.Types()...)
+	return nil
+}
+
+// handler serves the API's address: the login authority and the cloud's description, image aliases, and the rest is ARM.
+func (m *rooms) handler() http.Handler {
+	authority := m.identity.Handler()
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := strings.ToLower(r.URL.Path); {
+		case identity.Owns(r.URL.Path):
+			authority.ServeHTTP(w, r)
+		case path == "/metadata/image-aliases.json":
+			w.Header().Set("Content-Type", "application/json")
+			json.NewEncoder(w).Encode(m.catalogue.AliasDocument())
+		default:
+			m.arm.ServeHTTP(w, r)
+		}
+	})
+}
+
+func (m *rooms) tls(addr net.Addr) *tls.Config {
+	hostname, _ := os.Hostname()
+	names := pki.LocalNames(hostOf(m.config.Listen), hostname)
+	names = append(names, "*.file."+cloud.StorageSuffix, "*.blob."+cloud.StorageSuffix, "*."+cloud.VaultSuffix)
+	return m.ca.ServerTLS(names...)
+}
+
+// control adds what the command line asks of the rooms.
+func (m *rooms) control(mux *http.ServeMux) {
+	mux.HandleFunc("GET /v1/machines", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, []machineView{}, nil)
+	})
+}
+
+// Close closes the parts in the reverse order of opening.
+func (m *rooms) Close() error {
+	var errs []error
+	for i := len(m.closers) - 1; i >= 0; i-- {
+		errs = append(errs, m.closers[i]())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close: %w", err)
+	}
+	return nil
+}
