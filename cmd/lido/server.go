@@ -26,6 +26,7 @@ type server struct {
 	since   time.Time
 	lock    *os.File
 
+	ctx  context.Context // ends when the server is to stop
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 }
@@ -39,9 +40,9 @@ func startServer(ctx context.Context, p paths, opt upOptions, log *slog.Logger) 
 	if err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(ctx)
-	s := &server{paths: p, log: log, lock: lock, stop: stop, since: time.Now().UTC()}
-	if err := s.start(ctx, opt); err != nil {
+	s := &server{paths: p, log: log, lock: lock, since: time.Now().UTC()}
+	s.ctx, s.stop = context.WithCancel(ctx)
+	if err := s.start(s.ctx, opt); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -117,7 +118,7 @@ func (s *server) controlHandler() http.Handler {
 }
 
 // Wait returns when the server was asked to stop.
-func (s *server) Wait(ctx context.Context) { <-ctx.Done() }
+func (s *server) Wait() { <-s.ctx.Done() }
 
 // Close stops serving and lets go of everything; machines run on.
 func (s *server) Close() error {

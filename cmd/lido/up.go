@@ -68,7 +68,7 @@ func runUp(ctx context.Context, opt upOptions, out io.Writer) error {
 	st := s.state()
 	fmt.Fprintf(out, "lido is ready at %s (data %s)\nCA fingerprint %s\nTo use it: eval \"$(lido az env --data %s)\"\n", st.URL, p.Data, st.Fingerprint, p.Data)
 	notifySystemd("READY=1")
-	s.Wait(ctx)
+	s.Wait()
 	notifySystemd("STOPPING=1")
 	log.Info("stopping; machines run on")
 	return s.Close()
