@@ -20,16 +20,8 @@ const (
 	lockPrefix = ".lock-"
 )
 
-// build makes the recipe's image, alone among all lidos that share the directory.
+// build makes the recipe's image, alone among all lidos that share the directory, or takes it over from a seed.
 func (s *Store) build(ctx context.Context, recipe Recipe, progress Progress) (Rootfs, error) {
-	parent := ""
-	if recipe.Parent != nil {
-		p, err := s.Ensure(ctx, *recipe.Parent, progress)
-		if err != nil {
-			return Rootfs{}, fmt.Errorf("image %q: %w", recipe.Name, err)
-		}
-		parent = p.Dir
-	}
 	unlock, err := s.lock(ctx, recipe.Hash())
 	if err != nil {
 		return Rootfs{}, fmt.Errorf("image %q: %w", recipe.Name, err)
@@ -38,15 +30,27 @@ func (s *Store) build(ctx context.Context, recipe Recipe, progress Progress) (Ro
 	if r, err := s.Get(recipe); err == nil { // another lido has built it meanwhile
 		return r, nil
 	}
-	rootfs, err := s.buildLocked(ctx, recipe, parent, progress)
+	rootfs, err := s.seedLocked(ctx, recipe)
+	if err == nil && rootfs.Dir == "" {
+		rootfs, err = s.buildLocked(ctx, recipe, progress)
+	}
 	if err != nil {
 		return Rootfs{}, fmt.Errorf("image %q: %w", recipe.Name, err)
 	}
 	return rootfs, nil
 }
 
-// buildLocked builds in a temporary directory and renames it when it is whole and on disk.
-func (s *Store) buildLocked(ctx context.Context, recipe Recipe, parent string, progress Progress) (Rootfs, error) {
+// buildLocked builds in a temporary directory and renames it when it is whole and on disk. What the recipe is built
+// on is ensured first: a lock is only ever waited for while holding those of images that are built on it.
+func (s *Store) buildLocked(ctx context.Context, recipe Recipe, progress Progress) (Rootfs, error) {
+	parent := ""
+	if recipe.Parent != nil {
+		p, err := s.Ensure(ctx, *recipe.Parent, progress)
+		if err != nil {
+			return Rootfs{}, err
+		}
+		parent = p.Dir
+	}
 	hash, start := recipe.Hash(), s.now()
 	tmp, err := os.MkdirTemp(s.dir, tempPrefix+hash+"-")
 	if err != nil {
@@ -76,6 +80,24 @@ func (s *Store) buildLocked(ctx context.Context, recipe Recipe, parent string, p
 	s.log.Info("built an image", "image", recipe.Name, "hash", hash, "took", r.Took, "bytes", r.Size)
 	r.Dir = filepath.Join(s.dir, hash, "rootfs")
 	return r, nil
+}
+
+// seedLocked takes the image over from a seed; without one that has it the result is empty.
+func (s *Store) seedLocked(ctx context.Context, recipe Recipe) (Rootfs, error) {
+	hash := recipe.Hash()
+	tmp, err := os.MkdirTemp(s.dir, tempPrefix+hash+"-")
+	if err != nil {
+		return Rootfs{}, err
+	}
+	defer removeAll(tmp)
+	found, err := s.fromSeed(ctx, hash, tmp)
+	if err != nil || !found {
+		return Rootfs{}, err
+	}
+	if err := s.publish(tmp, hash); err != nil {
+		return Rootfs{}, err
+	}
+	return s.Get(recipe)
 }
 
 // publish makes the temporary directory the image.

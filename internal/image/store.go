@@ -20,6 +20,7 @@ import (
 // disk. Several lidos may use one directory.
 type Store struct {
 	dir   string
+	seeds []string
 	apt   string // directory above etc/apt: the host's package sources
 	inUse func(hash string) []string
 	log   *slog.Logger
@@ -33,6 +34,8 @@ type Store struct {
 type Options struct {
 	// InUse names what uses an image; such an image is not removed.
 	InUse func(hash string) []string
+	// Seeds are directories of other stores. What one of them has is taken over instead of built.
+	Seeds []string
 	Log   *slog.Logger
 }
 
@@ -41,7 +44,7 @@ func Open(dir string, o Options) (*Store, error) {
 	if err := os.MkdirAll(filepath.Join(dir, "cache"), 0o700); err != nil {
 		return nil, fmt.Errorf("image store: %w", err)
 	}
-	s := &Store{dir: dir, apt: "/", inUse: o.InUse, log: o.Log, now: time.Now, flights: map[string]*flight{}}
+	s := &Store{dir: dir, seeds: o.Seeds, apt: "/", inUse: o.InUse, log: o.Log, now: time.Now, flights: map[string]*flight{}}
 	if s.inUse == nil {
 		s.inUse = func(string) []string { return nil }
 	}
