@@ -64,7 +64,7 @@ func (c *controlClient) do(ctx context.Context, method, path string, in, out any
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {
 		msg, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
-		return errors.New(string(bytes.TrimSpace(msg)))
+		return errors.New(errorText(msg))
 	}
 	switch out := out.(type) {
 	case nil:
@@ -74,6 +74,19 @@ func (c *controlClient) do(ctx context.Context, method, path string, in, out any
 		return err
 	}
 	return json.NewDecoder(resp.Body).Decode(out)
+}
+
+// errorText is the sentence in an error answer: a text, or ARM's form.
+func errorText(body []byte) string {
+	var e struct {
+		Error struct {
+			Message string `json:"message"`
+		} `json:"error"`
+	}
+	if json.Unmarshal(body, &e) == nil && e.Error.Message != "" {
+		return e.Error.Message
+	}
+	return string(bytes.TrimSpace(body))
 }
 
 func (c *controlClient) state(ctx context.Context) (serverState, error) {

@@ -147,6 +147,9 @@ func (m *rooms) tls(addr net.Addr) *tls.Config {
 
 // control adds what the command line asks of the rooms.
 func (m *rooms) control(mux *http.ServeMux) {
+	accounts := m.identity.ControlHandler()
+	mux.Handle(identity.AccountsPath, accounts)
+	mux.Handle(identity.AccountsPath+"/", accounts)
 	mux.HandleFunc("GET /v1/machines", func(w http.ResponseWriter, r *http.Request) {
 		answer(w, []machineView{}, nil)
 	})

@@ -33,8 +33,29 @@ type AccountList struct {
 }
 
 func (s *Service) serveAccounts(w http.ResponseWriter, r *http.Request) {
+	caller, err := s.AuthenticateFor(r, s.managementAudience)
+	if err != nil {
+		s.answerAccounts(w, 0, nil, err)
+		return
+	}
+	s.serveAccountsAs(w, r, caller)
+}
+
+// ControlHandler serves AccountsPath without asking for a token, to whoever may reach it: for the control socket,
+// which only root can open.
+func (s *Service) ControlHandler() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.serveAccountsAs(w, r, Account{Name: "(control socket)", Role: Owner})
+	})
+}
+
+func (s *Service) serveAccountsAs(w http.ResponseWriter, r *http.Request, caller Account) {
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
-	status, body, err := s.doAccounts(r)
+	status, body, err := s.doAccounts(r, caller)
+	s.answerAccounts(w, status, body, err)
+}
+
+func (s *Service) answerAccounts(w http.ResponseWriter, status int, body any, err error) {
 	switch {
 	case err != nil:
 		e := s.asError(err)
@@ -50,11 +71,7 @@ func (s *Service) serveAccounts(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (s *Service) doAccounts(r *http.Request) (status int, body any, err error) {
-	caller, err := s.AuthenticateFor(r, s.managementAudience)
-	if err != nil {
-		return 0, nil, err
-	}
+func (s *Service) doAccounts(r *http.Request, caller Account) (status int, body any, err error) {
 	name, verb, _ := strings.Cut(strings.Trim(r.URL.Path[len(AccountsPath):], "/"), "/")
 	own := name != "" && plainName(name) == caller.Name
 	if caller.Role != Owner && !(own && verb == "password") {
