@@ -275,7 +275,11 @@ func (h *documents) wish(tx *store.Tx, a *Admission, sent map[string]any) (map[s
 	case h.Merge != nil && !a.Patch:
 		return h.Merge(stored, sent), nil
 	case a.Patch:
-		return MergePatch(stored, sent), nil
+		body := MergePatch(stored, sent)
+		if tags, ok := sent["tags"].(map[string]any); ok { // are replaced whole, or they could not be taken away
+			body["tags"] = tags
+		}
+		return body, nil
 	}
 	return sent, nil
 }

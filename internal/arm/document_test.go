@@ -148,6 +148,9 @@ func TestDocumentLife(t *testing.T) {
 	if code != 200 || m["properties"].(map[string]any)["size"] != 3.0 {
 		t.Errorf("PATCH: %d %v", code, m)
 	}
+	if code, m, _ := call(t, s, "PATCH", cage, `{"tags":{"c":"d"}}`); code != 200 || len(m["tags"].(map[string]any)) != 1 {
+		t.Errorf("PATCH of tags: %d %v", code, m)
+	}
 	code, _, h = call(t, s, "DELETE", cage, "")
 	if code != 202 || h.Get("Location") == "" {
 		t.Errorf("DELETE: %d %v", code, h)
