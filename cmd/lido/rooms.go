@@ -10,15 +10,20 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/config"
+	"lido.dev/lido/internal/frontdoor"
 	"lido.dev/lido/internal/identity"
 	"lido.dev/lido/internal/image"
+	"lido.dev/lido/internal/machine"
+	"lido.dev/lido/internal/machine/runc"
 	"lido.dev/lido/internal/mirror"
 	"lido.dev/lido/internal/pki"
 	"lido.dev/lido/internal/secret"
+	"lido.dev/lido/internal/storage"
 	"lido.dev/lido/internal/store"
 	"lido.dev/lido/internal/subscription"
 )
@@ -42,6 +47,9 @@ type rooms struct {
 	fetcher   *mirror.Fetcher
 	catalogue *image.Catalogue
 	images    *image.Store
+	engine    machine.Engine
+	door      *frontdoor.Door
+	storage   *storage.Room
 
 	loops   []func(context.Context) error // reconcilers, run until the context ends
 	closers []func() error                // in the order of opening
@@ -51,7 +59,7 @@ type rooms struct {
 func openRooms(ctx context.Context, p paths, opt upOptions, log *slog.Logger) (*rooms, error) {
 	m := &rooms{paths: p, log: log}
 	for _, step := range []func(context.Context, upOptions) error{
-		m.openConfig, m.openStore, m.openIdentity, m.openImages, m.openAPI,
+		m.openConfig, m.openStore, m.openIdentity, m.openImages, m.openAPI, m.openStorage, m.openEngine, m.openDoor,
 	} {
 		if err := step(ctx, opt); err != nil {
 			return nil, errors.Join(err, m.Close())
@@ -119,6 +127,40 @@ func (m *rooms) openAPI(context.Context, upOptions) error {
 	m.arm.Subscription = m.self.Subscription
 	self := &subscription.Room{Identity: m.self, Locations: []string{m.config.Location}}
 	m.arm.Register(self.Types()...)
+	return nil
+}
+
+func (m *rooms) openStorage(context.Context, upOptions) error {
+	root := m.config.ShareRoot
+	if root == "" {
+		root = m.paths.in("shares")
+	}
+	m.storage = storage.New(m.arm, root, nil, m.log)
+	m.arm.Register(m.storage.Types()...)
+	m.loops = append(m.loops, m.storage.Run)
+	return nil
+}
+
+func (m *rooms) openEngine(_ context.Context, opt upOptions) error {
+	if opt.engine != "runc" {
+		return fmt.Errorf("unknown engine %q: it is runc", opt.engine)
+	}
+	engine, err := openRunc(m.paths, m.log)
+	if err != nil {
+		return err
+	}
+	m.engine = engine
+	m.closers = append(m.closers, engine.Close)
+	return nil
+}
+
+func openRunc(p paths, log *slog.Logger) (*runc.Engine, error) {
+	return runc.Open(runc.Config{Dir: p.in("machines"), RunDir: filepath.Join(p.Run, "machines"), Tag: p.Tag, Log: log})
+}
+
+func (m *rooms) openDoor(context.Context, upOptions) error {
+	m.door = frontdoor.New(m.paths.Tag, frontdoor.Options{Log: m.log})
+	m.closers = append(m.closers, func() error { m.door.Close(); return nil })
 	return nil
 }
 
