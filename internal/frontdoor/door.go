@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -168,5 +168,18 @@ func (d *Door) Close() {
 	}
 }
 
-// namespacePath is where other programs find a namespace.
-func namespacePath(name string) string { return filepath.Join(namespaceDir, name) }
+// Taken tells whether the host uses an address, or sends it elsewhere than to this door's networks.
+func (d *Door) Taken(a netip.Addr) bool {
+	routes, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Dst: ipNet(netip.PrefixFrom(a, 32))}, netlink.RT_FILTER_DST)
+	if err != nil {
+		return false
+	}
+	for _, r := range routes {
+		link, err := netlink.LinkByIndex(r.LinkIndex)
+		if err != nil || !strings.HasPrefix(link.Attrs().Name, "ld"+d.tag+"t") {
+			return true
+		}
+	}
+	local, err := netlink.AddrList(nil, netlink.FAMILY_V4)
+	return err == nil && slices.ContainsFunc(local, func(l netlink.Addr) bool { return prefixOf(l.IPNet).Addr() == a })
+}

@@ -111,7 +111,7 @@ type Probe struct {
 	Failures int // so many in a row make a backend unhealthy; one success makes it healthy
 }
 
-// NATRule sends one port of a front end to one machine.
+// NATRule sends one port of a front end to one machine, or with protocol Any everything.
 type NATRule struct {
 	Addr        netip.Addr
 	Protocol    Protocol

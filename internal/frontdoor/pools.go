@@ -142,7 +142,7 @@ func standIn(main Slots, p Pool, probe string, found findings) Slots {
 			open = append(open, &Candidate{Addr: b.Addr, Load: b.Load})
 		}
 	}
-	t := table{open: open, share: SlotCount}
+	t := table{open: open, share: SlotCount} // no shares here: only the order of choice counts
 	for i, a := range main {
 		if !a.IsValid() || found.healthy(probe, a) {
 			continue

@@ -56,21 +56,28 @@ func routedSets(n *Network, tables map[uint32]Slots) []*set {
 		fronts.elements = append(fronts.elements, key(ip4(f.Addr)))
 	}
 	out, in := groupMaps(n)
-	return []*set{services, wholes, natSet(n), slotSet(tables), selfSet(n), fronts, out, in}
+	ports, all := natSets(n)
+	return []*set{services, wholes, ports, all, slotSet(tables), selfSet(n), fronts, out, in}
 }
 
 func mapOf(name string, k, v nftables.SetDatatype) *set {
 	return &set{spec: nftables.Set{Name: name, IsMap: true, KeyType: k, DataType: v}}
 }
 
-func natSet(n *Network) *set {
-	s := mapOf("nats", typeService, typeTarget)
+func natSets(n *Network) (ports, all *set) {
+	ports, all = mapOf("nats", typeService, typeTarget), mapOf("nats_all", nftables.TypeIPAddr, nftables.TypeIPAddr)
 	for _, r := range n.NATRules {
+		if r.Protocol == Any {
+			e := key(ip4(r.Addr))
+			e.Val = ip4(r.Backend)
+			all.elements = append(all.elements, e)
+			continue
+		}
 		e := key(ip4(r.Addr), []byte{byte(r.Protocol)}, port(r.Port))
 		e.Val = concat(ip4(r.Backend), port(r.BackendPort))
-		s.elements = append(s.elements, e)
+		ports.elements = append(ports.elements, e)
 	}
-	return s
+	return ports, all
 }
 
 // slotSet holds all slot tables: table number times 256 plus slot, as a mark, to the backend's address.
@@ -106,6 +113,7 @@ func preroutingChain() *chain {
 	c.add("inbound NAT rules", service, exprs(valueOf("nats", reg1, reg1), &expr.NAT{Type: expr.NATTypeDestNAT,
 		Family: unix.NFPROTO_IPV4, RegAddrMin: word0, RegProtoMin: word1, Specified: true}))
 	c.add("load balancing rules", service, exprs(verdictOf("services", reg1)))
+	c.add("machines with an address of their own", exprs(loadIP(offDestination, reg1), valueOf("nats_all", reg1, reg1), dnat(false)))
 	c.add("load balancing rules for all ports", exprs(loadIP(offDestination, reg1), verdictOf("services_all", reg1)))
 	return c
 }

@@ -40,7 +40,7 @@ type LiveFlows [SlotCount]map[netip.Addr]int
 //
 // A slot stays where it is while its backend is well, or draining with flows in that slot. A slot whose backend is
 // lost goes to its next choice. A backend with less than half its fair share (one just added) is filled up to that
-// share, from the busiest first, by slots without live flows; at most one share is moved per call.
+// share, from the busiest first, by slots without live flows.
 func Assign(old Slots, candidates []Candidate, live LiveFlows) Slots {
 	t := newTable(old, candidates, live)
 	t.keep()
@@ -58,7 +58,7 @@ type table struct {
 	by        map[netip.Addr]*Candidate
 	open      []*Candidate // healthy, ordered by address
 	live      LiveFlows
-	share     int // the most slots that an open backend is given by fill
+	share     int // slots that every open backend gets, before any gets one more
 }
 
 func newTable(old Slots, candidates []Candidate, live LiveFlows) *table {
@@ -93,7 +93,7 @@ func (t *table) keep() {
 		}
 	}
 	if n := len(t.open); n > 0 {
-		t.share = (SlotCount - held + n - 1) / n
+		t.share = (SlotCount - held) / n
 	}
 }
 
@@ -110,14 +110,14 @@ func (t *table) fill() {
 }
 
 // choice is the open backend that slot i would rather have than any other: first one with live flows in that slot,
-// then by rendezvous order among those below their share.
+// then by rendezvous order among those that hold least, in units of their share.
 func (t *table) choice(i int) *Candidate {
 	var best *Candidate
 	bestScore := math.Inf(-1)
 	for _, c := range t.open {
 		score := weight(i, c)
-		if c.carried >= t.share {
-			score -= 1e6
+		if over := c.carried - t.share; over >= 0 {
+			score -= 1e3 * float64(over+1)
 		}
 		if t.live[i][c.Addr] > 0 {
 			score += 1e9
@@ -132,12 +132,11 @@ func (t *table) choice(i int) *Candidate {
 // level fills up open backends that have less than half their fair share.
 func (t *table) level() {
 	fair := t.fairShare()
-	budget := fair
 	for _, poor := range t.open {
 		if poor.carried*2 >= fair {
 			continue
 		}
-		for poor.carried < fair && budget > 0 {
+		for poor.carried < fair {
 			i := t.donation(poor, fair)
 			if i < 0 {
 				break
@@ -145,7 +144,6 @@ func (t *table) level() {
 			t.by[t.next[i]].carried--
 			t.next[i] = poor.Addr
 			poor.carried++
-			budget--
 		}
 	}
 }
