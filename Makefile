@@ -1,9 +1,15 @@
 # lido: build, test, demo. `make help` lists the targets.
 GO ?= go
 
-.PHONY: help build test test-fast
+.PHONY: help setup setup-test build test test-fast
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+setup: ## install what lido needs (packages, kernel limits); says what it changes
+	packaging/setup.sh
+
+setup-test: ## install the clients that the tests drive (az new, az 2.45, the Python SDK)
+	test/clients/setup.sh
 
 build: ## build bin/lido
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/ ./cmd/...
