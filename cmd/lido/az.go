@@ -82,18 +82,25 @@ func makeAzEnv(ctx context.Context, opt azEnvOptions, data string) (dir, url str
 	if err != nil {
 		return "", "", err
 	}
-	home, owner, err := azHome()
+	root, owner, err := azRoot()
 	if err != nil {
 		return "", "", err
 	}
 	if dir = opt.dir; dir == "" {
-		dir = filepath.Join(home, "lido", "az", azDirName(server))
+		dir = filepath.Join(root, azDirName(server))
 	}
 	if dir, err = filepath.Abs(dir); err != nil {
 		return "", "", err
 	}
-	err = azenv.Make(ctx, azenv.Options{Dir: dir, Server: server, Login: login, SystemCAs: azenv.SystemCAs(os.LookupEnv), Owner: owner, Now: time.Now()})
-	return dir, server.URL, err
+	o := azenv.Options{Dir: dir, Server: server, Login: login, SystemCAs: azenv.SystemCAs(os.LookupEnv), Owner: owner, Now: time.Now()}
+	if opt.server == "" {
+		p, err := newPaths(data)
+		if err != nil {
+			return "", "", err
+		}
+		o.Data = p.Data
+	}
+	return dir, server.URL, azenv.Make(ctx, o)
 }
 
 // azTarget says which server to use and who signs in.
@@ -175,7 +182,13 @@ func askLogin(opt azEnvOptions) (azenv.Login, error) {
 	return azenv.Login{User: opt.user, Password: password, App: opt.app}, err
 }
 
-// azHome is where the person's state belongs. Under sudo that is the person who called it, not root.
+// azRoot is where the directories of az belong. Under sudo that is with the person who called it, not with root.
+func azRoot() (string, *azenv.Owner, error) {
+	home, owner, err := azHome()
+	return filepath.Join(home, "lido", "az"), owner, err
+}
+
+// azHome is where the person's state belongs.
 func azHome() (string, *azenv.Owner, error) {
 	uid, errU := strconv.Atoi(os.Getenv("SUDO_UID"))
 	gid, errG := strconv.Atoi(os.Getenv("SUDO_GID"))
@@ -199,31 +212,54 @@ func azDirName(s azenv.Server) string {
 }
 
 func newAzForgetCommand() *cobra.Command {
-	var shell, dir string
+	var shell, dir, data string
 	cmd := &cobra.Command{
-		Use:     "forget",
-		Short:   "Undo 'lido az env': remove its directory, print the lines that restore the shell",
-		Example: `  eval "$(lido az forget)"`,
-		Args:    cobra.NoArgs,
+		Use:   "forget",
+		Short: "Undo 'lido az env': remove its directory, print the lines that restore the shell",
+		Example: `  eval "$(lido az forget)"
+  sudo lido az forget --data /var/lib/lido   # also in another shell`,
+		Args: cobra.NoArgs,
 	}
 	cmd.Flags().StringVar(&shell, "shell", "sh", "shell to print for: sh (also bash, zsh, ksh) or fish")
 	cmd.Flags().StringVar(&dir, "dir", "", "directory to remove (default the one of this shell, "+azenv.DirVar+")")
+	cmd.Flags().StringVar(&data, "data", "", "remove those made with this --data")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		sh, err := azenv.ParseShell(shell)
 		if err != nil {
 			return err
 		}
+		dirs, err := azForgetDirs(dir, data)
+		if err != nil {
+			return err
+		}
 		on := os.Getenv(azenv.DirVar)
-		if dir == "" {
-			dir = on
+		for _, d := range dirs {
+			if d == on {
+				sh.WriteUnsets(cmd.OutOrStdout(), os.LookupEnv)
+			}
+			if err := azenv.Remove(d); err != nil {
+				return err
+			}
 		}
-		if dir == "" {
-			return errors.New("no lido environment is on in this shell; name its directory with --dir")
-		}
-		if on != "" {
-			sh.WriteUnsets(cmd.OutOrStdout(), os.LookupEnv)
-		}
-		return azenv.Remove(dir)
+		return nil
 	}
 	return cmd
+}
+
+// azForgetDirs are the directories to remove.
+func azForgetDirs(dir, data string) ([]string, error) {
+	switch on := os.Getenv(azenv.DirVar); {
+	case dir != "":
+		return []string{dir}, nil
+	case data != "":
+		p, err := newPaths(data)
+		if err != nil {
+			return nil, err
+		}
+		root, _, err := azRoot()
+		return azenv.Find(root, p.Data), err
+	case on != "":
+		return []string{on}, nil
+	}
+	return nil, errors.New("no lido environment is on in this shell; name it by --dir, or its server's by --data")
 }

@@ -38,6 +38,7 @@ type Options struct {
 	Dir    string // the configuration directory to make, or to make anew
 	Server Server
 	Login  Login
+	Data   string // the server's data directory, if it is on this computer: Find finds by it
 	// SystemCAs is a file of the certificates that are trusted besides the server's, in PEM form; empty for none.
 	SystemCAs string
 	// Owner owns the files, if it is not this process's user; nil otherwise.
@@ -66,12 +67,31 @@ func Make(ctx context.Context, o Options) error {
 		return fmt.Errorf("make the az directory: %w", err)
 	}
 	// The marker comes first: whatever is left by a crash can be removed.
-	for _, f := range append([]file{{marker, mustJSON(map[string]string{"server": o.Server.URL})}}, files...) {
+	for _, f := range append([]file{{marker, mustJSON(origin{Server: o.Server.URL, Data: o.Data})}}, files...) {
 		if err := writeFile(filepath.Join(o.Dir, f.name), f.data); err != nil {
 			return fmt.Errorf("make the az directory: %w", err)
 		}
 	}
 	return o.Owner.give(o.Dir)
+}
+
+// origin is what the marker says.
+type origin struct {
+	Server string `json:"server"`
+	Data   string `json:"data,omitempty"`
+}
+
+// Find returns the directories right below root that Make made for the server of a data directory.
+func Find(root, data string) []string {
+	markers, _ := filepath.Glob(filepath.Join(root, "*", marker)) // the pattern is a good one
+	var dirs []string
+	for _, m := range markers {
+		var o origin
+		if raw, err := os.ReadFile(m); err == nil && json.Unmarshal(raw, &o) == nil && o.Data == data {
+			dirs = append(dirs, filepath.Dir(m))
+		}
+	}
+	return dirs
 }
 
 // give makes the directory and all in it the owner's.

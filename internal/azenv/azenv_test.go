@@ -76,8 +76,14 @@ func check(t *testing.T, err error) {
 func TestMakeTouchesOnlyItsOwn(t *testing.T) {
 	server, login, _ := startLido(t)
 	dir := filepath.Join(t.TempDir(), "az")
-	o := Options{Dir: dir, Server: server, Login: login, Now: time.Now()}
+	o := Options{Dir: dir, Server: server, Login: login, Data: "/some/where", Now: time.Now()}
 	check(t, Make(t.Context(), o))
+	if got := Find(filepath.Dir(dir), "/some/where"); len(got) != 1 || got[0] != dir {
+		t.Errorf("found %v", got)
+	}
+	if got := Find(filepath.Dir(dir), "/else/where"); len(got) != 0 {
+		t.Errorf("found %v", got)
+	}
 	check(t, Make(t.Context(), o)) // anew
 	entries, err := os.ReadDir(dir)
 	check(t, err)
