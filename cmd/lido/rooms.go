@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,6 +22,7 @@ import (
 	"lido.dev/lido/internal/machine"
 	"lido.dev/lido/internal/machine/runc"
 	"lido.dev/lido/internal/mirror"
+	"lido.dev/lido/internal/network"
 	"lido.dev/lido/internal/pki"
 	"lido.dev/lido/internal/secret"
 	"lido.dev/lido/internal/storage"
@@ -50,6 +52,7 @@ type rooms struct {
 	engine    machine.Engine
 	door      *frontdoor.Door
 	storage   *storage.Room
+	network   *network.Room
 
 	loops   []func(context.Context) error // reconcilers, run until the context ends
 	closers []func() error                // in the order of opening
@@ -59,7 +62,7 @@ type rooms struct {
 func openRooms(ctx context.Context, p paths, opt upOptions, log *slog.Logger) (*rooms, error) {
 	m := &rooms{paths: p, log: log}
 	for _, step := range []func(context.Context, upOptions) error{
-		m.openConfig, m.openStore, m.openIdentity, m.openImages, m.openAPI, m.openStorage, m.openEngine, m.openDoor,
+		m.openConfig, m.openStore, m.openIdentity, m.openImages, m.openAPI, m.openStorage, m.openEngine, m.openDoor, m.openNetwork,
 	} {
 		if err := step(ctx, opt); err != nil {
 			return nil, errors.Join(err, m.Close())
@@ -161,6 +164,20 @@ func openRunc(p paths, log *slog.Logger) (*runc.Engine, error) {
 func (m *rooms) openDoor(context.Context, upOptions) error {
 	m.door = frontdoor.New(m.paths.Tag, frontdoor.Options{Log: m.log})
 	m.closers = append(m.closers, func() error { m.door.Close(); return nil })
+	return nil
+}
+
+func (m *rooms) openNetwork(context.Context, upOptions) error {
+	opt := network.Options{Public: m.config.PublicAddresses, Log: m.log}
+	for _, p := range m.config.Publish {
+		opt.Publish = append(opt.Publish, network.Publish{Listen: p.Listen, To: p.To})
+	}
+	if at, err := netip.ParseAddrPort(m.config.Listen); err == nil {
+		opt.APIPorts = []uint16{at.Port()}
+	}
+	m.network = network.New(m.arm, m.door, opt)
+	m.arm.Register(m.network.Types()...)
+	m.loops = append(m.loops, m.network.Run)
 	return nil
 }
 
