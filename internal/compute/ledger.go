@@ -1,0 +1,80 @@
+package compute
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+
+	"lido.dev/lido/internal/arm"
+)
+
+// ledger accounts for the memory that machines were given, so that a new one never takes what running ones have.
+type ledger struct {
+	mu     sync.Mutex
+	limit  int64
+	used   int64
+	byName map[string]int64 // machine id -> bytes
+}
+
+func newLedger(limit int64) *ledger { return &ledger{limit: limit, byName: map[string]int64{}} }
+
+// reserve takes memory for a machine, or says why it cannot. Taking again for the same machine does nothing.
+func (l *ledger) reserve(id string, bytes int64, size string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.byName[id]; ok {
+		return nil
+	}
+	if free := l.limit - l.used; bytes > free {
+		return arm.Conflict(codeAllocation, "Allocation failed. A machine of size %s asks for %s of memory, but only %s of %s are free on this host (%d machines hold the rest). Delete or deallocate instances, choose a smaller size, or raise the overcommit factor in lido's configuration.",
+			size, gib(bytes), gib(max(free, 0)), gib(l.limit), len(l.byName))
+	}
+	l.byName[id], l.used = bytes, l.used+bytes
+	return nil
+}
+
+// adopt accounts for a machine that runs already, whether or not it fits.
+func (l *ledger) adopt(id string, bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ok := l.byName[id]; !ok {
+		l.byName[id], l.used = bytes, l.used+bytes
+	}
+}
+
+// release gives a machine's memory back and tells whether it had any.
+func (l *ledger) release(id string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, ok := l.byName[id]
+	delete(l.byName, id)
+	l.used -= n
+	return ok
+}
+
+func gib(n int64) string {
+	return strings.TrimSuffix(fmt.Sprintf("%.1f", float64(n)/(1<<30)), ".0") + " GiB"
+}
+
+// hostMemory returns the host's memory in bytes.
+func hostMemory() int64 {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(b)) {
+		var kib int64
+		if n, _ := fmt.Sscanf(line, "MemTotal: %d kB", &kib); n == 1 {
+			return kib << 10
+		}
+	}
+	return 0
+}
+
+// usage returns the bytes that are given and those that can be.
+func (l *ledger) usage() (used, limit int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.used, l.limit
+}

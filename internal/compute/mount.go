@@ -1,0 +1,180 @@
+package compute
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"os"
+	"path"
+	"strings"
+
+	"lido.dev/lido/internal/machine"
+)
+
+// guestHandler answers one machine.
+func (r *Room) guestHandler(g guest) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/mount", func(w http.ResponseWriter, req *http.Request) { r.serveMount(w, req, g) })
+	mux.HandleFunc("GET /v1/self", func(w http.ResponseWriter, req *http.Request) {
+		fmt.Fprintf(w, "instance=%s\nscaleset=%s\n", g.instance, g.set)
+	})
+	return mux
+}
+
+// mountError is a refusal in the words of mount.cifs.
+type mountError struct {
+	status int
+	text   string
+}
+
+func (e *mountError) Error() string { return e.text }
+
+var (
+	errMountDenied  = &mountError{http.StatusForbidden, "mount error(13): Permission denied"}
+	errMountMissing = &mountError{http.StatusNotFound, "mount error(2): No such file or directory"}
+	errMountInvalid = &mountError{http.StatusBadRequest, "mount error(22): Invalid argument"}
+)
+
+func (r *Room) serveMount(w http.ResponseWriter, req *http.Request, g guest) {
+	req.Body = http.MaxBytesReader(w, req.Body, 64<<10)
+	err := req.ParseForm()
+	if err == nil {
+		err = r.mount(req.Context(), g, req.PostForm)
+	}
+	var refused *mountError
+	switch {
+	case err == nil:
+		fmt.Fprintln(w, "mounted")
+	case errors.As(err, &refused):
+		http.Error(w, refused.text, refused.status)
+	default:
+		r.Log.Error("mount", "machine", g.machine, "instance", g.instance, "err", err)
+		http.Error(w, "mount error(5): Input/output error; lido's log on the host has the reason", http.StatusInternalServerError)
+	}
+}
+
+// mount puts a share into the machine that asks.
+func (r *Room) mount(ctx context.Context, g guest, form url.Values) error {
+	m, err := readMount(form)
+	if err != nil {
+		return err
+	}
+	if !r.fromRoot(ctx, g.machine) {
+		return errMountDenied
+	}
+	dir, err := r.Shares.Authorize(ctx, m.account, m.key, m.share)
+	switch {
+	case errors.Is(err, ErrWrongKey):
+		return errMountDenied
+	case errors.Is(err, ErrNoShare):
+		return errMountMissing
+	case err != nil:
+		return err
+	}
+	if g.admin != "" && !m.readOnly {
+		if err := makeNotebooks(dir, g.admin); err != nil {
+			return err
+		}
+	}
+	r.Log.Info("mount a share", "instance", g.instance, "account", m.account, "share", m.share, "at", m.target)
+	return r.Engine.Mount(ctx, g.machine, machine.Mount{Source: dir, Target: m.target, ReadOnly: m.readOnly})
+}
+
+// mountRequest is what a machine's mount.cifs asks for.
+type mountRequest struct {
+	account, share, key, target string
+	readOnly                    bool
+}
+
+// readMount reads a request's form: source //ACCOUNT.file.SUFFIX/SHARE, target, options, and username and password,
+// alone or among the options.
+func readMount(form url.Values) (mountRequest, error) {
+	m := mountRequest{target: form.Get("target"), key: form.Get("password")}
+	host, share, ok := strings.Cut(strings.TrimPrefix(form.Get("source"), "//"), "/")
+	share = strings.TrimSuffix(share, "/")
+	if !ok || host == "" || share == "" || !path.IsAbs(m.target) || path.Clean(m.target) != m.target {
+		return m, errMountInvalid
+	}
+	if strings.Contains(share, "/") {
+		return m, &mountError{http.StatusBadRequest, "mount error(22): Invalid argument: lido mounts whole shares; mount the share and use the directory in it"}
+	}
+	m.share = share
+	m.account, _, _ = strings.Cut(host, ".")
+	user := form.Get("username")
+	readOptions(&m, &user, form.Get("options"))
+	user = strings.TrimPrefix(strings.TrimPrefix(user, `AZURE\`), "AZURE/")
+	if user != "" && !strings.EqualFold(user, m.account) {
+		return m, errMountDenied
+	}
+	return m, nil
+}
+
+func readOptions(m *mountRequest, user *string, options string) {
+	// A password may hold a comma only as a field of its own; among the options it ends there.
+	for o := range strings.SplitSeq(options, ",") {
+		k, v, _ := strings.Cut(o, "=")
+		switch k {
+		case "ro":
+			m.readOnly = true
+		case "rw":
+			m.readOnly = false
+		case "username", "user":
+			if *user == "" {
+				*user = v
+			}
+		case "password", "pass":
+			if m.key == "" {
+				m.key = v
+			}
+		}
+	}
+}
+
+// makeNotebooks makes notebooks/USER on a share, the user's own. What is on a share belongs to people, so it is gone
+// through without following links out of it.
+func makeNotebooks(dir, user string) error {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return fmt.Errorf("share: %w", err)
+	}
+	defer root.Close()
+	err = root.Mkdir("notebooks", 0o755)
+	switch {
+	case err == nil:
+		if err := root.Chmod("notebooks", 0o1777); err != nil { // each person makes their own, none removes another's
+			return fmt.Errorf("share: %w", err)
+		}
+	case !errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("share: %w", err)
+	}
+	own := path.Join("notebooks", user)
+	switch err := root.Mkdir(own, 0o700); {
+	case errors.Is(err, fs.ErrExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("share: %w", err)
+	}
+	return root.Lchown(own, adminUID, adminUID)
+}
+
+// ReleaseDir takes a directory of the host out of all machines, for storage to remove it.
+func (r *Room) ReleaseDir(ctx context.Context, dir string) error {
+	infos, err := r.Engine.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, info := range infos {
+		for _, m := range info.Mounts {
+			if m.Source != dir {
+				continue
+			}
+			if e := r.Engine.Unmount(ctx, info.ID, m.Target); e != nil && !errors.Is(e, machine.ErrNotFound) {
+				err = errors.Join(err, fmt.Errorf("unmount %s: %w", m.Target, e))
+			}
+		}
+	}
+	return err
+}

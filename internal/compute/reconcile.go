@@ -1,0 +1,371 @@
+package compute
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"lido.dev/lido/internal/machine"
+	"lido.dev/lido/internal/store"
+)
+
+const resyncEvery = 30 * time.Second
+
+// controller reconciles one set. Its passes look at the whole set; workers carry single instances through their steps.
+type controller struct {
+	room *Room
+	id   string // as first written
+	wake chan struct{}
+
+	mu      sync.Mutex
+	workers map[string]*worker // by instance key
+	models  map[string]*Model  // by hash; models never change
+}
+
+// controller returns the controller of a set, starting one if needed.
+func (r *Room) controller(setID string) *controller {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	key := store.Key(setID)
+	if c := r.sets[key]; c != nil {
+		return c
+	}
+	c := &controller{room: r, id: setID, wake: make(chan struct{}, 1), workers: map[string]*worker{}, models: map[string]*Model{}}
+	r.sets[key] = c
+	r.goRun(c.run)
+	return c
+}
+
+// Wake has a set looked at.
+func (r *Room) wakeSet(setID string) {
+	if r.ctx == nil {
+		return // not started: Start looks at everything
+	}
+	c := r.controller(setID)
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// watchStore wakes the sets whose wish changed.
+func (r *Room) watchStore(sub *store.Subscription) {
+	defer sub.Close()
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-sub.C:
+		}
+		if err := r.wakeChanged(); err != nil && r.ctx.Err() == nil {
+			r.Log.Error("look for changed scale sets", "err", err)
+		}
+	}
+}
+
+func (r *Room) wakeChanged() error {
+	return r.Store.View(r.ctx, func(tx *store.Tx) error {
+		docs, err := tx.List(store.Query{Type: TypeSet})
+		if err != nil {
+			return err
+		}
+		for _, d := range docs {
+			if r.lastSeen[d.UID] != d.Generation { // only this goroutine uses it
+				r.lastSeen[d.UID] = d.Generation
+				r.wakeSet(d.ID)
+			}
+		}
+		return nil
+	})
+}
+
+// watchEngine wakes the set of a machine that changed by itself.
+func (r *Room) watchEngine() {
+	for r.ctx.Err() == nil {
+		err := r.Engine.Watch(r.ctx, func(id string) {
+			if info, err := r.Engine.Get(r.ctx, id); err == nil && info.Spec.Labels[labelSet] != "" {
+				r.wakeSet(info.Spec.Labels[labelSet])
+			}
+		})
+		if r.ctx.Err() == nil {
+			r.Log.Error("watch the machine engine", "err", err)
+			sleep(r.ctx, time.Second)
+		}
+	}
+}
+
+// resync looks at everything from time to time, for what events cannot tell.
+func (r *Room) resync() {
+	for {
+		if err := r.sweep(); err != nil && r.ctx.Err() == nil {
+			r.Log.Error("sweep", "err", err)
+		}
+		if sleep(r.ctx, resyncEvery) != nil {
+			return
+		}
+		r.mu.Lock()
+		ids := make([]string, 0, len(r.sets))
+		for _, c := range r.sets {
+			ids = append(ids, c.id)
+		}
+		r.mu.Unlock()
+		for _, id := range ids {
+			r.wakeSet(id)
+		}
+	}
+}
+
+// sweep deletes machines that no instance has a use for.
+func (r *Room) sweep() error {
+	infos, err := r.Engine.List(r.ctx)
+	if err != nil {
+		return err
+	}
+	var lost []string
+	err = r.Store.View(r.ctx, func(tx *store.Tx) error {
+		for _, m := range infos {
+			if m.Spec.Labels[labelInstance] == "" {
+				continue // not of this room
+			}
+			d, err := tx.Get(m.Spec.Labels[labelInstance])
+			if errors.Is(err, store.ErrNotFound) || err == nil && d.UID != m.Spec.Labels[labelUID] {
+				lost = append(lost, m.ID)
+			} else if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, id := range lost {
+		r.Log.Warn("deleting a machine that no instance knows", "machine", id)
+		err = errors.Join(err, r.deleteMachine(r.ctx, id))
+	}
+	return err
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// run makes passes over the set whenever it is woken. After a pass it rests for twice as long as that took, so that a
+// large set's passes stay a constant share of the work however often its instances wake it.
+func (c *controller) run() {
+	ctx := c.room.ctx
+	var due <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+		case <-due:
+		}
+		start := time.Now()
+		next, gone, err := c.pass(ctx)
+		if ctx.Err() != nil || gone {
+			return
+		}
+		if err != nil {
+			c.room.Log.Error("reconcile", "set", c.id, "err", err)
+			next = c.room.Now().Add(firstRetry)
+		}
+		due = nil
+		if !next.IsZero() {
+			due = time.After(next.Sub(c.room.Now()))
+		}
+		if took := time.Since(start); took > time.Millisecond {
+			sleep(ctx, min(2*took, time.Second))
+		}
+	}
+}
+
+// pass looks at the whole set once: it changes its membership, starts workers, and ends what is done. It returns when
+// it wants to be called again at the latest, and whether the set is gone.
+func (c *controller) pass(ctx context.Context) (next time.Time, gone bool, err error) {
+	s, err := c.look(ctx)
+	if errors.Is(err, store.ErrNotFound) {
+		return next, c.retire(), nil
+	}
+	if err != nil {
+		return next, false, err
+	}
+	p := decideSet(&s.view)
+	for _, i := range p.Surplus {
+		c.room.busy.forget(i.Key) // counted anew before it goes
+	}
+	again, err := c.carryOut(ctx, s, p)
+	if err != nil || p.Gone {
+		c.wakeUp()
+		return next, false, err
+	}
+	if again {
+		c.wakeUp()
+	}
+	return c.startWorkers(s), false, nil
+}
+
+func (c *controller) wakeUp() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// retire forgets the controller of a set that is gone, and tells whether it could.
+func (c *controller) retire() bool {
+	c.room.mu.Lock()
+	defer c.room.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.workers) > 0 {
+		return false
+	}
+	delete(c.room.sets, store.Key(c.id))
+	return true
+}
+
+// snapshot is a set at one moment.
+type snapshot struct {
+	doc     *store.Doc
+	set     set
+	status  setStatus
+	view    setView
+	actions []pendingAction
+}
+
+// look reads a set, its instances and its machines.
+func (c *controller) look(ctx context.Context) (*snapshot, error) {
+	infos, err := c.room.Engine.List(ctx) // before the documents: a machine is younger than its document
+	if err != nil {
+		return nil, err
+	}
+	machines := map[string][]*machine.Info{}
+	for i := range infos {
+		if uid := infos[i].Spec.Labels[labelUID]; uid != "" {
+			machines[uid] = append(machines[uid], &infos[i])
+		}
+	}
+	s := &snapshot{}
+	err = c.room.Store.View(ctx, func(tx *store.Tx) error {
+		if s.doc, err = tx.Get(c.id); err != nil {
+			return err
+		}
+		docs, err := tx.List(store.Query{Under: s.doc.ID, Type: TypeInstance})
+		if err != nil {
+			return err
+		}
+		for _, d := range docs {
+			v, err := c.viewInstance(tx, d, s.doc.Generation, machines[d.UID])
+			if err != nil {
+				return err
+			}
+			s.view.Instances = append(s.view.Instances, v)
+		}
+		s.actions, err = c.room.pendingActions(tx, s.doc.ID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return s, c.readSet(s)
+}
+
+func (c *controller) readSet(s *snapshot) error {
+	if err := json.Unmarshal(s.doc.Desired, &s.set); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(s.doc.Status, &s.status); err != nil {
+		return err
+	}
+	hash, err := modelHash(s.doc.Desired)
+	if err != nil {
+		return err
+	}
+	v := &s.view
+	v.Deleting, v.Generation, v.Settled = s.doc.Deleting, s.doc.Generation, s.status.Settled
+	v.Capacity, v.Next, v.Model = int(s.set.Sku.Capacity), s.status.Next, hash
+	mode := s.set.Properties.UpgradePolicy.Mode
+	v.Automatic = mode == upgradeAutomatic || mode == upgradeRolling
+	return nil
+}
+
+// viewInstance reads an instance's document; infos are the machines it has.
+func (c *controller) viewInstance(tx *store.Tx, d *store.Doc, setGeneration int64, infos []*machine.Info) (*instanceView, error) {
+	v := &instanceView{Key: store.Key(d.ID), ID: d.ID, UID: d.UID, Generation: d.Generation, Deleting: d.Deleting, SetGeneration: setGeneration}
+	if err := json.Unmarshal(d.Desired, &v.Wish); err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(d.Status, &v.Status); err != nil {
+		return nil, err
+	}
+	m, err := c.model(tx, v.Wish.Model)
+	if err != nil {
+		return nil, err
+	}
+	v.MachineHash, v.Extensions = m.machineHash, m.extensions
+	v.Sessions = c.room.busy.get(v.Key)
+	v.FreedAt = c.room.freed()
+	own := machineID(d.UID, v.Wish.Serial)
+	for _, info := range infos {
+		if info.ID == own {
+			v.Machine = info
+		} else {
+			v.Others = append(v.Others, info.ID)
+		}
+	}
+	return v, nil
+}
+
+// startWorkers sees to it that each instance with something to do has a worker, and returns when to look again.
+func (c *controller) startWorkers(s *snapshot) (next time.Time) {
+	now := c.room.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, v := range s.view.Instances {
+		if w := c.workers[v.Key]; w != nil {
+			w.reconsider(v)
+			continue
+		}
+		switch st := nextStep(v, now); st.kind {
+		case stepNone:
+		case stepWait:
+			if next.IsZero() || st.until.Before(next) {
+				next = st.until
+			}
+		default:
+			c.startWorkerLocked(s.doc.ID, v)
+		}
+	}
+	return next
+}
+
+func (r *Room) freed() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.freedAt
+}
+
+// release gives a machine's memory back and has those looked at that may have waited for it.
+func (r *Room) release(machineID string) {
+	if !r.ledger.release(machineID) {
+		return
+	}
+	r.mu.Lock()
+	r.freedAt = r.Now()
+	sets := make([]*controller, 0, len(r.sets))
+	for _, c := range r.sets {
+		sets = append(sets, c)
+	}
+	r.mu.Unlock()
+	for _, c := range sets {
+		c.wakeUp()
+	}
+}

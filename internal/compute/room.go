@@ -1,0 +1,129 @@
+package compute
+
+import (
+	"context"
+	"log/slog"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"lido.dev/lido/internal/arm"
+	"lido.dev/lido/internal/machine"
+	"lido.dev/lido/internal/store"
+)
+
+// Config is what a Room is made of. All neighbours are needed.
+type Config struct {
+	Server *arm.Server
+	Store  *store.Store
+	Engine machine.Engine
+	Log    *slog.Logger
+
+	Network Network
+	Images  Images
+	Shares  Shares
+	Fetcher Fetcher
+	Keys    Keys
+
+	Sizes        *Sizes        // nil means NewSizes()
+	RunDir       string        // directories of guest sockets go below it, e.g. /run/lido/TAG/m; empty means no guest sockets
+	DrainTimeout time.Duration // how long surplus instances may keep their sessions; 0 means 2 minutes
+	Memory       int64         // bytes that machines may be given together; 0 means the host's times Overcommit
+	Overcommit   float64       // 0 means 2.5
+	Parallel     int           // machines launched at once; 0 means 4 per CPU
+	Now          func() time.Time
+}
+
+// Room is Microsoft.Compute. Make one with New, register its Types, then Start it.
+type Room struct {
+	Config
+	ledger   *ledger
+	launches *semaphore.Weighted
+	writer   *writer
+	hashes   passwordHashes
+	guests   guests
+	progress progress
+	busy     sessionCounts
+
+	mu       sync.Mutex
+	ctx      context.Context
+	cancel   context.CancelFunc
+	wg       sync.WaitGroup
+	sets     map[string]*controller // by key
+	freedAt  time.Time
+	lastSeen map[string]int64 // generation of each set at the last look
+}
+
+// New makes a room. It does nothing until Start.
+func New(c Config) *Room {
+	if c.Sizes == nil {
+		c.Sizes = NewSizes()
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = 2 * time.Minute
+	}
+	if c.Overcommit == 0 {
+		c.Overcommit = 2.5
+	}
+	if c.Memory == 0 {
+		c.Memory = int64(float64(hostMemory()) * c.Overcommit)
+	}
+	if c.Parallel == 0 {
+		c.Parallel = 4 * runtime.NumCPU()
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = c.Server.Now
+	}
+	r := &Room{Config: c, ledger: newLedger(c.Memory), launches: semaphore.NewWeighted(int64(c.Parallel)),
+		sets: map[string]*controller{}, lastSeen: map[string]int64{}}
+	r.guests.room = r
+	return r
+}
+
+// Types are the room's resource types.
+func (r *Room) Types() []arm.Type {
+	types := []arm.Type{r.Server.Document(r.setDocument()), r.instanceType()}
+	types = append(types, r.childTypes()...)
+	types = append(types, r.imageTypes()...)
+	return append(types, r.sizeTypes()...)
+}
+
+// Start adopts the machines that exist and begins to reconcile. It returns when that is under way.
+func (r *Room) Start() error {
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.writer = newWriter(r.ctx, r.Store)
+	infos, err := r.Engine.List(r.ctx)
+	if err != nil {
+		r.cancel()
+		return err
+	}
+	r.adopt(infos)
+	sub := r.Store.Subscribe(TypeSet)
+	r.goRun(func() { r.watchStore(sub) })
+	r.goRun(func() { r.watchEngine() })
+	r.goRun(func() { r.resync() })
+	r.goRun(func() { r.countSessions() })
+	r.resumeRuns()
+	sub.Wake()
+	return nil
+}
+
+// Close stops reconciling. Machines run on.
+func (r *Room) Close() {
+	r.cancel()
+	r.wg.Wait()
+	r.guests.close()
+}
+
+func (r *Room) goRun(f func()) {
+	r.wg.Add(1)
+	go func() {
+		defer r.wg.Done()
+		f()
+	}()
+}
