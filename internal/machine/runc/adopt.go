@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"lido.dev/lido/internal/machine"
 )
 
@@ -22,6 +20,8 @@ func (e *Engine) adoptAll() error {
 	if err != nil {
 		return err
 	}
+	e.strays = e.helperProcesses()
+	defer func() { e.strays = nil }()
 	for _, id := range ids {
 		if err := e.adopt(id); err != nil {
 			return fmt.Errorf("machine %q: %w", id, err)
@@ -47,6 +47,7 @@ func (e *Engine) adopt(id string) error {
 	e.machines[id] = b
 	e.cpuSets[id] = r.CPUSet
 	if r.Phase != ready {
+		e.killStrays(id)
 		return e.unmake(b)
 	}
 	if e.findRunning(b) {
@@ -56,6 +57,7 @@ func (e *Engine) adopt(id string) error {
 		}
 		return nil
 	}
+	e.killStrays(id)
 	if r.Want == machine.Running {
 		e.settleAdopted(b)
 		return nil
@@ -66,7 +68,8 @@ func (e *Engine) adopt(id string) error {
 	return nil
 }
 
-// findRunning tells whether the machine's init runs, started and not only made, and completes the record about it.
+// findRunning tells whether the machine's init runs, started and not only made, or has ended so lately that conmon is
+// still about to note it. It completes the record.
 func (e *Engine) findRunning(b *box) bool {
 	if _, err := os.Stat(filepath.Join(e.stateDir(), b.id, "state.json")); err != nil {
 		return false
@@ -80,11 +83,9 @@ func (e *Engine) findRunning(b *box) bool {
 	if b.rec.Conmon.PID == 0 {
 		b.rec.Conmon = e.conmonOf(b.id)
 	}
-	fd, err := e.host.openProcess(b.rec.Init)
-	if err != nil {
+	if !e.host.alive(b.rec.Init) && !e.host.alive(b.rec.Conmon) {
 		return false
 	}
-	unix.Close(fd)
 	if b.rec.State != machine.Running {
 		b.rec.State, b.rec.StartedAt = machine.Running, e.cfg.Now()
 	}
@@ -129,16 +130,7 @@ func (e *Engine) settleAdopted(b *box) {
 func (e *Engine) finishStop(b *box) {
 	e.signal(b.rec.Init, sigPoweroff)
 	run := b.run
-	e.wg.Go(func() {
-		t := time.NewTimer(30 * time.Second)
-		defer t.Stop()
-		select {
-		case <-run.ended:
-		case <-e.ctx.Done():
-		case <-t.C:
-			e.kill(b.id, run)
-		}
-	})
+	e.wg.Go(func() { e.awaitEnd(e.ctx, b.id, run, 30*time.Second) })
 }
 
 // sweep removes bundles, container states and cgroups that belong to no machine.
@@ -154,6 +146,7 @@ func (e *Engine) sweep() error {
 		}
 	}
 	for id := range strays {
+		e.killStrays(id)
 		e.log.Info("sweeping what a lost machine left", "machine", id)
 		b := &box{id: id, rec: record{Init: e.initFromPidFile(id)}}
 		if err := e.teardown(b); err != nil {

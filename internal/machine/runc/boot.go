@@ -160,7 +160,7 @@ func (e *Engine) createContainer(ctx context.Context, r *record) (int, error) {
 			e.step("start.network")
 			return e.joinNetwork(&r.Spec, netfd)
 		})
-		if err := e.assemble(r.Spec.ID, r.Spec.Root, h.userns()); err == nil {
+		if err := e.assemble(r.Spec.ID, r.Spec.Root, h.userns(), r.Base); err == nil {
 			e.step("start.create")
 			pid, err = e.runConmon(ctx, r.Spec.ID)
 			return errors.Join(err, g.Wait())
@@ -200,7 +200,5 @@ func (e *Engine) killAll(b *box) {
 			unix.Close(fd)
 		}
 	}
-	for _, pid := range e.cgroupProcs(b.id) {
-		_ = unix.Kill(pid, unix.SIGKILL)
-	}
+	e.killCgroup(b.id)
 }

@@ -93,6 +93,7 @@ func (e *Engine) removeCgroups(id string) error {
 		if err == nil {
 			return nil
 		}
+		e.killCgroup(id)
 		time.Sleep(wait)
 	}
 	return err
@@ -117,6 +118,13 @@ func removeCgroup(dir string) error {
 		}
 	}
 	return nil
+}
+
+// killCgroup kills what is in the machine's cgroups.
+func (e *Engine) killCgroup(id string) {
+	for _, pid := range e.cgroupProcs(id) {
+		_ = unix.Kill(pid, unix.SIGKILL)
+	}
 }
 
 // cgroupProcs returns the pids of all processes in the machine's cgroups.

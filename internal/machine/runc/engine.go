@@ -56,6 +56,8 @@ type Engine struct {
 	watchers map[int]func(string)
 	nextW    int
 
+	strays map[string][]int // while opening: processes that work on a machine's container
+
 	cpuMu   sync.Mutex
 	cpuSets map[string]string // which CPUs each machine was given
 }

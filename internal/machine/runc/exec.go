@@ -60,19 +60,20 @@ func (e *Engine) execResult(id string, exit *exec.ExitError, pidFile string) (in
 	if _, err := e.runningInit(id); err != nil {
 		return -1, err
 	}
-	if exit.ExitCode() == 127 || exit.ExitCode() == 126 {
-		return exit.ExitCode(), nil
-	}
 	return -1, fmt.Errorf("machine %q: run command: %s", id, lastLine(string(log)))
 }
 
+// cancelExec kills the command in the machine, whereupon runc takes its leave; killed first, runc would leave it behind.
 func cancelExec(runc *os.Process, pidFile string) error {
-	if data, err := os.ReadFile(pidFile); err == nil {
-		if pid, err := strconv.Atoi(strings.TrimSpace(string(data))); err == nil {
-			_ = unix.Kill(pid, unix.SIGKILL)
-		}
+	data, err := os.ReadFile(pidFile)
+	if err != nil {
+		return runc.Kill()
 	}
-	return runc.Kill()
+	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
+	if err != nil {
+		return runc.Kill()
+	}
+	return unix.Kill(pid, unix.SIGKILL)
 }
 
 func (e *Engine) execArgs(id, pidFile, log string, u user, c machine.Command) []string {

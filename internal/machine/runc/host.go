@@ -111,6 +111,15 @@ func (h hostInfo) openProcess(p process) (int, error) {
 	return fd, nil
 }
 
+func (h hostInfo) alive(p process) bool {
+	fd, err := h.openProcess(p)
+	if err != nil {
+		return false
+	}
+	unix.Close(fd)
+	return true
+}
+
 // onThread runs f on an OS thread of its own that ends with f, so that f may change the thread's namespaces, root and
 // credentials. The process's first thread is never given away: /proc/self speaks of it.
 func onThread(f func() error) error {

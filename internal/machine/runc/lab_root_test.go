@@ -24,10 +24,11 @@ import (
 
 // lab is a place for one test's engine: directories, a tag of its own, a network namespace with a bridge.
 type lab struct {
-	cfg  Config
-	root string
-	ns   string
-	next int
+	cfg    Config
+	root   string
+	engine *Engine
+	ns     string
+	nums   map[string]int // of machines, for their addresses
 }
 
 func newLab(t testing.TB) *lab {
@@ -35,10 +36,11 @@ func newLab(t testing.TB) *lab {
 	var b [3]byte
 	rand.Read(b[:])
 	tag := hex.EncodeToString(b[:])
-	l := &lab{root: machinetest.BaseRoot(t), ns: "lido-" + tag + "-t"}
+	l := &lab{root: machinetest.BaseRoot(t), nums: map[string]int{}, ns: "lido-" + tag + "-t"}
 	l.cfg = Config{Dir: filepath.Join("/var/tmp", "lido-"+tag), RunDir: filepath.Join("/run/lido", tag, "machines"), Tag: tag}
 	makeNamespace(t, l.ns)
 	t.Cleanup(func() {
+		l.close()
 		e, err := Open(l.cfg)
 		if err != nil {
 			t.Errorf("open to purge: %v", err)
@@ -81,23 +83,36 @@ func makeNamespace(t testing.TB, name string) {
 	}
 }
 
+// open opens the lab's engine, in place of the one that is open.
 func (l *lab) open(t testing.TB) *Engine {
 	t.Helper()
+	l.close()
 	e, err := Open(l.cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { e.Close() })
+	l.engine = e
 	return e
 }
 
-// spec describes a machine on the lab's network.
+func (l *lab) close() {
+	if l.engine != nil {
+		l.engine.Close()
+		l.engine = nil
+	}
+}
+
+// spec describes a machine on the lab's network, the same one each time for the same id.
 func (l *lab) spec(id string) machine.Spec {
-	l.next++
+	n := l.nums[id]
+	if n == 0 {
+		n = len(l.nums) + 1
+		l.nums[id] = n
+	}
 	return machine.Spec{ID: id, Hostname: id, Root: l.root, NIC: &machine.NIC{
-		Namespace: l.ns, Bridge: "br0", HostLink: fmt.Sprintf("ld%sm%d", l.cfg.Tag, l.next),
-		MAC:       fmt.Sprintf("02:00:0a:4d:%02x:%02x", l.next>>8, l.next&255),
-		Addresses: []netip.Prefix{netip.PrefixFrom(l.addr(l.next), 16)}, Gateway: netip.MustParseAddr("10.77.0.1"),
+		Namespace: l.ns, Bridge: "br0", HostLink: fmt.Sprintf("ld%sm%d", l.cfg.Tag, n),
+		MAC:       fmt.Sprintf("02:00:0a:4d:%02x:%02x", n>>8, n&255),
+		Addresses: []netip.Prefix{netip.PrefixFrom(l.addr(n), 16)}, Gateway: netip.MustParseAddr("10.77.0.1"),
 		DNS: []netip.Addr{netip.MustParseAddr("10.77.0.1")}, Search: []string{"lab.internal"},
 	}}
 }

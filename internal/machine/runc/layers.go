@@ -17,7 +17,7 @@ func (e *Engine) mountPoint(name string) string { return filepath.Join(e.cfg.Sha
 //
 // It is called on a thread of its own and makes that thread's mount namespace private first. Only conmon, started from
 // the same thread, lives on in there: the mounts go away with it, whatever happens to this process.
-func (e *Engine) assemble(id, image, userns string) error {
+func (e *Engine) assemble(id, image, userns string, base uint32) error {
 	if err := privateMounts(); err != nil {
 		return err
 	}
@@ -38,6 +38,11 @@ func (e *Engine) assemble(id, image, userns string) error {
 			return fmt.Errorf("mount %s at %s: %w", m.from, m.to, err)
 		}
 	}
+	// Overlayfs works on its layers as whoever mounted it. Host root has no number in them, and could make nothing.
+	if err := ownAs(int(base)); err != nil {
+		return err
+	}
+	defer ownAs(0)
 	options := "lowerdir=" + lower + ",upperdir=" + top + "/upper,workdir=" + top + "/work"
 	if err := unix.Mount("overlay", e.mountPoint("root"), "overlay", 0, options); err != nil {
 		return fmt.Errorf("mount overlay (%s): %w", options, err)

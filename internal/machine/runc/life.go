@@ -137,19 +137,7 @@ func (e *Engine) Stop(ctx context.Context, id string, grace time.Duration) error
 	if err != nil || run == nil {
 		return err
 	}
-	t := time.NewTimer(grace)
-	defer t.Stop()
-	select {
-	case <-run.ended:
-	case <-t.C:
-		e.kill(id, run)
-		select {
-		case <-run.ended:
-		case <-ctx.Done():
-		}
-	case <-ctx.Done():
-	}
-	if ctx.Err() != nil {
+	if !e.awaitEnd(ctx, id, run, grace) {
 		return fmt.Errorf("stop machine %q: %w", id, ctx.Err())
 	}
 	b, err := e.box(id) // wait until the end has been dealt with
@@ -162,6 +150,27 @@ func (e *Engine) Stop(ctx context.Context, id string, grace time.Duration) error
 		e.settle(b)
 	}
 	return nil
+}
+
+// awaitEnd waits for the end of a boot that was told to end and kills it after grace; false if ctx ended first. The
+// signal is said again and again: an init that has just been started does not hear it yet.
+func (e *Engine) awaitEnd(ctx context.Context, id string, run *running, grace time.Duration) bool {
+	again := time.NewTicker(500 * time.Millisecond)
+	defer again.Stop()
+	patience := time.NewTimer(grace)
+	defer patience.Stop()
+	for {
+		select {
+		case <-run.ended:
+			return true
+		case <-again.C:
+			e.signalBoot(id, run, sigPoweroff)
+		case <-patience.C:
+			e.signalBoot(id, run, unix.SIGKILL)
+		case <-ctx.Done():
+			return false
+		}
+	}
 }
 
 // askToStop notes the wish, tells init of it and returns the boot that is to end, nil if there is none.
@@ -203,14 +212,14 @@ func (e *Engine) signal(p process, sig unix.Signal) {
 	_ = unix.PidfdSendSignal(fd, sig, nil, 0)
 }
 
-func (e *Engine) kill(id string, run *running) {
+func (e *Engine) signalBoot(id string, run *running, sig unix.Signal) {
 	b, err := e.box(id)
 	if err != nil {
 		return
 	}
 	defer b.mu.Unlock()
 	if b.run == run {
-		e.signal(b.rec.Init, unix.SIGKILL)
+		e.signal(b.rec.Init, sig)
 	}
 }
 
