@@ -1,7 +1,7 @@
 # lido: build, test, demo. `make help` lists the targets.
 GO ?= go
 
-.PHONY: help setup setup-test build test test-fast
+.PHONY: help setup setup-test build test test-fast test-qemu
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -19,3 +19,6 @@ test-fast: ## tests that need no root, under 2 minutes
 	$(GO) test ./...
 
 test: test-fast ## all tests
+
+test-qemu: ## lido on a fresh Debian 12 in a virtual machine without KVM
+	$(GO) test -tags qemu -count=1 -v -timeout 25m ./test/qemu

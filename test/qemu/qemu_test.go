@@ -1,0 +1,61 @@
+//go:build qemu
+
+package qemu
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// TestDebian boots one virtual machine and runs all that is to be proved in it, one after the other.
+func TestDebian(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("making disk images needs root")
+	}
+	host := hostDisk(t)
+	v := boot(t, disks{
+		kernel: filepath.Join(host, "vmlinuz"), initrd: filepath.Join(host, "initrd"), host: filepath.Join(host, "host.img"),
+		cache: cacheDisk(t), bins: binDisk(t),
+	}, 3*time.Minute)
+	v.run(t, time.Minute, `uname -r; stat -fc %T /sys/fs/cgroup; systemctl is-system-running; systemctl --failed --no-legend; findmnt -no SIZE,TARGET /srv/cache`)
+	v.run(t, time.Minute, "lido() { /srv/bin/lido \"$@\"; }; lido version; lido doctor || true")
+	t.Run("engine", func(t *testing.T) { v.runTests(t, "runc.test", 6*time.Minute) })
+	t.Run("frontdoor", func(t *testing.T) { v.runTests(t, "frontdoor.test", 4*time.Minute) })
+	t.Run("setup", func(t *testing.T) {
+		v.run(t, time.Minute, "/srv/bin/packaging/setup.sh && /srv/bin/packaging/setup.sh | grep 'nothing to change'")
+	})
+}
+
+// runTests runs a test binary inside.
+func (v *vm) runTests(t *testing.T, name string, patience time.Duration) {
+	v.run(t, patience+10*time.Second, "cd /tmp && LIDO_TEST_CACHE=/srv/cache /srv/bin/"+name+" -test.v -test.timeout "+patience.String())
+}
+
+// binDisk makes the disk with what is to be proved: lido and the test binaries of its packages that need root.
+func binDisk(t *testing.T) string {
+	dir := t.TempDir()
+	tree := filepath.Join(dir, "bin")
+	for out, args := range map[string][]string{
+		"lido":           {"build", "-trimpath", "lido.dev/lido/cmd/lido"},
+		"runc.test":      {"test", "-c", "-tags", "root", "lido.dev/lido/internal/machine/runc"},
+		"frontdoor.test": {"test", "-c", "-tags", "root", "lido.dev/lido/internal/frontdoor"},
+	} {
+		args = append([]string{args[0], "-o", filepath.Join(tree, out)}, args[1:]...)
+		cmd := exec.Command("go", args...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if err := runQuiet(cmd); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := runQuiet(exec.Command("cp", "-a", "../../packaging", tree)); err != nil {
+		t.Fatal(err)
+	}
+	img := filepath.Join(dir, "bin.img")
+	if err := makeExt4(img, "bin", tree, "400M"); err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
