@@ -24,10 +24,13 @@ type controller struct {
 	models  map[string]*Model  // by hash; models never change
 }
 
-// controller returns the controller of a set, starting one if needed.
+// controller returns the controller of a set, starting one if needed; nil before the room was started.
 func (r *Room) controller(setID string) *controller {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if !r.started {
+		return nil
+	}
 	key := store.Key(setID)
 	if c := r.sets[key]; c != nil {
 		return c
@@ -38,15 +41,10 @@ func (r *Room) controller(setID string) *controller {
 	return c
 }
 
-// Wake has a set looked at.
+// wakeSet has a set looked at. Before the room was started there is no need: it begins by looking at everything.
 func (r *Room) wakeSet(setID string) {
-	if r.ctx == nil {
-		return // not started: Start looks at everything
-	}
-	c := r.controller(setID)
-	select {
-	case c.wake <- struct{}{}:
-	default:
+	if c := r.controller(setID); c != nil {
+		c.wakeUp()
 	}
 }
 

@@ -2,6 +2,7 @@ package compute
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"runtime"
 	"sync"
@@ -36,7 +37,7 @@ type Config struct {
 	Now          func() time.Time
 }
 
-// Room is Microsoft.Compute. Make one with New, register its Types, then Start it.
+// Room is Microsoft.Compute. Make one with New, register its Types, then Run it.
 type Room struct {
 	Config
 	ledger   *ledger
@@ -47,10 +48,12 @@ type Room struct {
 	progress progress
 	busy     sessionCounts
 
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
 	mu       sync.Mutex
-	ctx      context.Context
-	cancel   context.CancelFunc
-	wg       sync.WaitGroup
+	started  bool
 	sets     map[string]*controller // by key
 	freedAt  time.Time
 	lastSeen map[string]int64 // generation of each set at the last look
@@ -82,6 +85,8 @@ func New(c Config) *Room {
 	r := &Room{Config: c, ledger: newLedger(c.Memory), launches: semaphore.NewWeighted(int64(c.Parallel)),
 		sets: map[string]*controller{}, lastSeen: map[string]int64{}}
 	r.guests.room = r
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r.writer = newWriter(r.ctx, r.Store)
 	return r
 }
 
@@ -93,16 +98,26 @@ func (r *Room) Types() []arm.Type {
 	return append(types, r.sizeTypes()...)
 }
 
-// Start adopts the machines that exist and begins to reconcile. It returns when that is under way.
-func (r *Room) Start() error {
-	r.ctx, r.cancel = context.WithCancel(context.Background())
-	r.writer = newWriter(r.ctx, r.Store)
-	infos, err := r.Engine.List(r.ctx)
-	if err != nil {
-		r.cancel()
+// Run starts the room, and closes it when ctx ends.
+func (r *Room) Run(ctx context.Context) error {
+	if err := r.Start(); err != nil {
 		return err
 	}
+	<-ctx.Done()
+	r.Close()
+	return nil
+}
+
+// Start adopts the machines that exist and begins to reconcile. It returns when that is under way.
+func (r *Room) Start() error {
+	infos, err := r.Engine.List(r.ctx)
+	if err != nil {
+		return fmt.Errorf("compute: %w", err)
+	}
 	r.adopt(infos)
+	r.mu.Lock()
+	r.started = true
+	r.mu.Unlock()
 	sub := r.Store.Subscribe(TypeSet)
 	r.goRun(func() { r.watchStore(sub) })
 	r.goRun(func() { r.watchEngine() })
