@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -13,14 +14,17 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"lido.dev/lido/internal/arm"
+	"lido.dev/lido/internal/compute"
 	"lido.dev/lido/internal/config"
 	"lido.dev/lido/internal/frontdoor"
 	"lido.dev/lido/internal/identity"
 	"lido.dev/lido/internal/image"
 	"lido.dev/lido/internal/machine"
 	"lido.dev/lido/internal/machine/runc"
+	"lido.dev/lido/internal/machine/sim"
 	"lido.dev/lido/internal/mirror"
 	"lido.dev/lido/internal/network"
 	"lido.dev/lido/internal/pki"
@@ -50,9 +54,10 @@ type rooms struct {
 	catalogue *image.Catalogue
 	images    *image.Store
 	engine    machine.Engine
-	door      *frontdoor.Door
+	door      network.Door
 	storage   *storage.Room
 	network   *network.Room
+	compute   *compute.Room
 
 	loops   []func(context.Context) error // reconcilers, run until the context ends
 	closers []func() error                // in the order of opening
@@ -62,7 +67,7 @@ type rooms struct {
 func openRooms(ctx context.Context, p paths, opt upOptions, log *slog.Logger) (*rooms, error) {
 	m := &rooms{paths: p, log: log}
 	for _, step := range []func(context.Context, upOptions) error{
-		m.openConfig, m.openStore, m.openIdentity, m.openImages, m.openAPI, m.openStorage, m.openEngine, m.openDoor, m.openNetwork,
+		m.openConfig, m.openStore, m.openIdentity, m.openImages, m.openAPI, m.openStorage, m.openEngine, m.openDoor, m.openNetwork, m.openCompute,
 	} {
 		if err := step(ctx, opt); err != nil {
 			return nil, errors.Join(err, m.Close())
@@ -145,25 +150,34 @@ func (m *rooms) openStorage(context.Context, upOptions) error {
 }
 
 func (m *rooms) openEngine(_ context.Context, opt upOptions) error {
-	if opt.engine != "runc" {
-		return fmt.Errorf("unknown engine %q: it is runc", opt.engine)
+	switch opt.engine {
+	case "sim":
+		m.engine = sim.New(sim.Config{})
+		return nil
+	case "runc":
+		engine, err := openRunc(m.paths, m.log)
+		if err != nil {
+			return err
+		}
+		m.engine = engine
+		m.closers = append(m.closers, engine.Close)
+		return nil
 	}
-	engine, err := openRunc(m.paths, m.log)
-	if err != nil {
-		return err
-	}
-	m.engine = engine
-	m.closers = append(m.closers, engine.Close)
-	return nil
+	return fmt.Errorf("unknown engine %q: it is runc or sim", opt.engine)
 }
 
 func openRunc(p paths, log *slog.Logger) (*runc.Engine, error) {
 	return runc.Open(runc.Config{Dir: p.in("machines"), RunDir: filepath.Join(p.Run, "machines"), Tag: p.Tag, Log: log})
 }
 
-func (m *rooms) openDoor(context.Context, upOptions) error {
-	m.door = frontdoor.New(m.paths.Tag, frontdoor.Options{Log: m.log})
-	m.closers = append(m.closers, func() error { m.door.Close(); return nil })
+func (m *rooms) openDoor(_ context.Context, opt upOptions) error {
+	door := frontdoor.New(m.paths.Tag, frontdoor.Options{Log: m.log})
+	if opt.engine == "sim" {
+		m.door = simDoor{door}
+		return nil
+	}
+	m.door = door
+	m.closers = append(m.closers, func() error { door.Close(); return nil })
 	return nil
 }
 
@@ -179,6 +193,58 @@ func (m *rooms) openNetwork(context.Context, upOptions) error {
 	m.arm.Register(m.network.Types()...)
 	m.loops = append(m.loops, m.network.Run)
 	return nil
+}
+
+func (m *rooms) openCompute(ctx context.Context, opt upOptions) error {
+	seed, err := hostKeySeed(ctx, m.store, m.box)
+	if err != nil {
+		return err
+	}
+	var sizes []compute.Size
+	for _, s := range m.config.Sizes {
+		sizes = append(sizes, compute.Size{Name: s.Name, CPUs: s.VCPUs, MemoryMB: int(s.MemoryGiB * 1024), Family: "lido"})
+	}
+	c := compute.Config{
+		Server: m.arm, Store: m.store, Engine: m.engine, Log: m.log,
+		Network: networkForCompute{m.network}, Images: imagesForCompute{m.catalogue, m.images},
+		Shares: sharesForCompute{m.storage}, Fetcher: m.fetcher, Keys: keysForCompute{m.ca, seed},
+		Sizes: compute.NewSizes(sizes...), RunDir: filepath.Join(m.paths.Run, "m"),
+		DrainTimeout: time.Duration(m.config.Drain), Overcommit: m.config.Overcommit.Memory,
+	}
+	if opt.engine == "sim" {
+		c.Images, c.RunDir, c.Memory = simImages{c.Images}, "", 1<<60
+	}
+	m.compute = compute.New(c)
+	m.storage.SetMounts(m.compute)
+	m.arm.Register(m.compute.Types()...)
+	m.loops = append(m.loops, func(ctx context.Context) error {
+		if err := m.compute.Start(); err != nil {
+			return err
+		}
+		<-ctx.Done()
+		m.compute.Close()
+		return nil
+	})
+	return nil
+}
+
+// hostKeySeed is what the pools' SSH host keys are derived from; made at the first start, sealed at rest.
+func hostKeySeed(ctx context.Context, st *store.Store, box *secret.Box) (seed []byte, err error) {
+	const purpose = "ssh host key seed"
+	err = st.Update(ctx, func(tx *store.Tx) error {
+		sealed, err := tx.GetKV("lido", purpose)
+		if errors.Is(err, store.ErrNotFound) {
+			seed = make([]byte, 32)
+			rand.Read(seed)
+			return tx.SetKV("lido", purpose, box.SealBytes(seed, purpose))
+		}
+		if err != nil {
+			return err
+		}
+		seed, err = box.OpenBytes(sealed, purpose)
+		return err
+	})
+	return seed, err
 }
 
 // handler serves the API's address: the login authority and the cloud's description, image aliases, and the rest is ARM.
