@@ -95,6 +95,9 @@ func (r *Request) BodyMap() (map[string]any, error) {
 	if err := Decode(r.Body, &m); err != nil {
 		return nil, err
 	}
+	if m == nil {
+		return nil, invalidContent("", "the content is null where an object is expected")
+	}
 	return m, nil
 }
 

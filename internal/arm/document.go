@@ -97,35 +97,6 @@ func withEtag(resp *Response, body map[string]any) *Response {
 	return resp
 }
 
-func (h *documents) list(ctx context.Context, r *Request) (*Response, error) {
-	var items []map[string]any
-	err := h.Store.View(ctx, func(tx *store.Tx) error {
-		under := r.ID.Scope
-		if parent := r.ID.Parent(); len(r.ID.Types) > 1 {
-			under = parent.String()
-			if _, err := tx.Get(under); err != nil && r.ID.Scope != "" {
-				return orNotFound(err, parent)
-			}
-		}
-		docs, err := tx.List(store.Query{Under: under, Type: h.Name})
-		if err != nil {
-			return err
-		}
-		for _, d := range docs {
-			body, err := h.render(ctx, tx, d)
-			if err != nil {
-				return err
-			}
-			items = append(items, body)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	return Page(items), nil
-}
-
 // render returns a document as clients see it.
 func (h *documents) render(ctx context.Context, tx *store.Tx, d *store.Doc) (map[string]any, error) {
 	body := map[string]any{}
@@ -225,15 +196,37 @@ func (h *documents) existing(tx *store.Tx, r *Request) (*store.Doc, error) {
 	if err := precondition(r, old); err != nil {
 		return nil, err
 	}
-	if old == nil && len(r.ID.Types) > 1 && r.ID.Scope != "" {
-		parent := r.ID.Parent()
-		if _, err := tx.Get(parent.String()); errors.Is(err, store.ErrNotFound) {
-			return nil, Errorf(http.StatusNotFound, "ParentResourceNotFound", "Can not perform requested operation on nested resource. Parent resource '%s' not found.", parent.FullName())
-		} else if err != nil {
-			return nil, err
+	if old != nil {
+		return old, nil
+	}
+	return nil, checkHome(tx, r.ID)
+}
+
+// checkHome checks, in the transaction that makes a resource, that its group and parent are there to stay.
+func checkHome(tx *store.Tx, id ID) error {
+	if group := id.GroupID(); !group.IsZero() && group.Key() != id.Key() {
+		d, err := tx.Get(group.String())
+		if err != nil {
+			return orNotFound(err, group)
+		}
+		if d.Deleting {
+			return groupGoes(group)
 		}
 	}
-	return old, nil
+	if len(id.Types) == 1 || id.Scope == "" {
+		return nil
+	}
+	parent := id.Parent()
+	d, err := tx.Get(parent.String())
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return Errorf(http.StatusNotFound, "ParentResourceNotFound", "Can not perform requested operation on nested resource. Parent resource '%s' not found.", parent.FullName())
+	case err != nil:
+		return err
+	case d.Deleting:
+		return Conflict("Conflict", "The resource '%s' is being deleted; nothing can be made in it.", parent.FullName())
+	}
+	return nil
 }
 
 func precondition(r *Request, old *store.Doc) error {
@@ -249,127 +242,6 @@ func precondition(r *Request, old *store.Doc) error {
 	}
 	return nil
 }
-
-// readOnly are the properties that lido sets and clients send back.
-var readOnly = []string{"id", "name", "type", "etag", "systemData"}
-
-// wish makes the whole wished-for body out of what is stored and what was sent.
-func (h *documents) wish(tx *store.Tx, a *Admission, sent map[string]any) (map[string]any, error) {
-	for _, k := range readOnly {
-		delete(sent, k)
-	}
-	if props, ok := sent["properties"].(map[string]any); ok {
-		delete(props, "provisioningState")
-	}
-	if a.Old == nil {
-		return sent, nil
-	}
-	stored := map[string]any{}
-	if err := json.Unmarshal(a.Old.Desired, &stored); err != nil {
-		return nil, err
-	}
-	for _, p := range h.Hidden {
-		keepHidden(stored, sent, strings.Split(p, "."))
-	}
-	switch {
-	case h.Merge != nil && !a.Patch:
-		return h.Merge(stored, sent), nil
-	case a.Patch:
-		body := MergePatch(stored, sent)
-		if tags, ok := sent["tags"].(map[string]any); ok { // are replaced whole, or they could not be taken away
-			body["tags"] = tags
-		}
-		return body, nil
-	}
-	return sent, nil
-}
-
-// keepHidden copies a hidden value into what was sent, if it is missing there and its parent isn't.
-func keepHidden(stored, sent any, path []string) {
-	if key, isList := strings.CutSuffix(path[0], "[*]"); isList {
-		from, to := listOf(stored, key), listOf(sent, key)
-		for i := range min(len(from), len(to)) {
-			keepHidden(from[i], to[i], path[1:])
-		}
-		return
-	}
-	from, ok1 := stored.(map[string]any)
-	to, ok2 := sent.(map[string]any)
-	if !ok1 || !ok2 || from[path[0]] == nil {
-		return
-	}
-	if len(path) > 1 {
-		keepHidden(from[path[0]], to[path[0]], path[1:])
-	} else if to[path[0]] == nil {
-		to[path[0]] = from[path[0]]
-	}
-}
-
-func listOf(v any, key string) []any {
-	m, _ := v.(map[string]any)
-	l, _ := m[key].([]any)
-	return l
-}
-
-// MergePatch applies an RFC 7396 merge patch and returns the result; it may share parts with both.
-func MergePatch(stored, patch map[string]any) map[string]any {
-	out := map[string]any{}
-	for k, v := range stored {
-		out[k] = v
-	}
-	for k, v := range patch {
-		sub, isMap := v.(map[string]any)
-		old, wasMap := out[k].(map[string]any)
-		switch {
-		case v == nil:
-			delete(out, k)
-		case isMap && wasMap:
-			out[k] = MergePatch(old, sub)
-		default:
-			out[k] = v
-		}
-	}
-	return out
-}
-
-func (h *documents) check(a *Admission) error {
-	name := a.ID.Name()
-	if a.Old == nil && !h.NameRule.MatchString(name) {
-		return BadRequest("InvalidResourceName", "name", "Resource name '%s' is invalid. Names have 1 to 90 letters, digits, and '-', '_', '.', '(', ')', or as the type '%s' restricts them further (%s).", name, h.Name, h.NameRule)
-	}
-	if p, ok := a.Body["properties"]; ok && p != nil {
-		if _, ok := p.(map[string]any); !ok {
-			return BadRequest("InvalidRequestContent", "properties", "The request content was invalid: 'properties' is not an object.")
-		}
-	}
-	if h.NoLocation {
-		return nil
-	}
-	return checkLocation(a)
-}
-
-func checkLocation(a *Admission) error {
-	loc, isString := a.Body["location"].(string)
-	if a.Body["location"] != nil && !isString {
-		return BadRequest("InvalidRequestContent", "location", "The request content was invalid: 'location' is not a string.")
-	}
-	if loc == "" {
-		return BadRequest("LocationRequired", "location", "The location property is required for this definition.")
-	}
-	a.Body["location"] = NormalLocation(loc)
-	if a.Old == nil {
-		return nil
-	}
-	var old struct{ Location string }
-	json.Unmarshal(a.Old.Desired, &old)
-	if old.Location != a.Body["location"] {
-		return Conflict("InvalidResourceLocation", "The resource '%s' already exists in location '%s'. A resource with the same name cannot be created in location '%s'. Please select a new resource name.", a.ID.Name(), old.Location, loc).At("location")
-	}
-	return nil
-}
-
-// NormalLocation returns a location's name as Azure keeps it: "West Europe" is "westeurope".
-func NormalLocation(loc string) string { return strings.ToLower(strings.ReplaceAll(loc, " ", "")) }
 
 // store seals the wish's secrets and writes it.
 func (h *documents) store(a *Admission) (*store.Doc, error) {

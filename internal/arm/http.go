@@ -3,9 +3,11 @@ package arm
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"time"
@@ -31,7 +33,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	if c := hr.Header.Get("x-ms-client-request-id"); c != "" {
 		h.Set("x-ms-client-request-id", c)
 	}
-	resp, err := s.serve(hr, correlation)
+	resp, err := s.serveSafely(hr, h, correlation)
 	status := 0
 	if err != nil {
 		status = s.writeError(w, hr, id, err)
@@ -42,7 +44,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		"status", status, "ms", time.Since(start).Milliseconds(), "id", id)
 }
 
-func (s *Server) serve(hr *http.Request, correlation string) (*Response, error) {
+// serveSafely turns a panic into an internal error: one bad request must not look like a broken connection, which
+// clients retry.
+func (s *Server) serveSafely(hr *http.Request, h http.Header, correlation string) (resp *Response, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			resp, err = nil, fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return s.serve(hr, h, correlation)
+}
+
+func (s *Server) serve(hr *http.Request, h http.Header, correlation string) (*Response, error) {
 	caller, err := s.Access.Authenticate(hr)
 	if err != nil {
 		return nil, err
@@ -61,14 +74,14 @@ func (s *Server) serve(hr *http.Request, correlation string) (*Response, error) 
 		Caller: caller, Body: body, BaseURL: "https://" + hr.Host, CorrelationID: correlation,
 	}
 	resp, err := s.Do(hr.Context(), r)
+	if t := s.Lookup(r.ID.Type()); t != nil {
+		h.Set("x-lido-api-version", t.behaviour(r.APIVersion))
+	}
 	if err != nil {
 		return nil, err
 	}
 	if resp.Header == nil {
 		resp.Header = http.Header{}
-	}
-	if t := s.Lookup(r.ID.Type()); t != nil {
-		resp.Header.Set("x-lido-api-version", t.behaviour(r.APIVersion))
 	}
 	if resp.Operation != nil {
 		resp.Operation.headers(resp, r)

@@ -15,6 +15,8 @@ type ID struct {
 	Namespace string // "Microsoft.Resources" for root chains
 	Types     []string
 	Names     []string
+
+	provided bool // written with /providers/NS though NS is Microsoft.Resources, as deployments of the tenant are
 }
 
 // RootNamespace is the namespace of everything that is not behind /providers/.
@@ -42,6 +44,7 @@ func ParsePath(path string) ID {
 			id.Scope = "/" + strings.Join(segs[:at], "/")
 		}
 		id.Namespace, rest = segs[at+1], segs[at+2:]
+		id.provided = true
 	}
 	for i, s := range rest {
 		if i%2 == 0 {
@@ -92,7 +95,7 @@ func (id ID) FullName() string { return strings.Join(id.Names, "/") }
 func (id ID) String() string {
 	var b strings.Builder
 	b.WriteString(id.Scope)
-	if id.Scope != "" || !strings.EqualFold(id.Namespace, RootNamespace) {
+	if id.provided || id.Scope != "" || !strings.EqualFold(id.Namespace, RootNamespace) {
 		b.WriteString("/providers/" + id.Namespace)
 	}
 	for i, t := range id.Types {

@@ -192,8 +192,12 @@ func (s *Server) checkScope(ctx context.Context, r *Request) error {
 			return orNotFound(err, group)
 		}
 		if d.Deleting && r.Method == http.MethodPut {
-			return Conflict("ResourceGroupBeingDeleted", "The resource group '%s' is in deprovisioning state and cannot perform this operation.", group.Name())
+			return groupGoes(group)
 		}
 		return nil
 	})
+}
+
+func groupGoes(group ID) *Error {
+	return Conflict("ResourceGroupBeingDeleted", "The resource group '%s' is in deprovisioning state and cannot perform this operation.", group.Name())
 }

@@ -3,41 +3,9 @@ package arm
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"reflect"
 	"strconv"
 )
-
-// Decode decodes JSON into v. A syntax error or a value of the wrong kind becomes InvalidRequestContent with the
-// property's path as its target.
-func Decode(b []byte, v any) error {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.UseNumber()
-	err := dec.Decode(v)
-	if err == nil {
-		return nil
-	}
-	var typeErr *json.UnmarshalTypeError
-	if errors.As(err, &typeErr) {
-		return BadRequest("InvalidRequestContent", typeErr.Field,
-			"The request content was invalid: the value of '%s' is a %s where %s is expected.", typeErr.Field, typeErr.Value, kindName(typeErr.Type))
-	}
-	return BadRequest("InvalidRequestContent", "", "The request content was invalid and could not be deserialized: %v.", err)
-}
-
-func kindName(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.String:
-		return "a string"
-	case reflect.Bool:
-		return "a boolean"
-	case reflect.Slice, reflect.Array:
-		return "an array"
-	case reflect.Map, reflect.Struct:
-		return "an object"
-	}
-	return "a number"
-}
 
 // Bool is a boolean that may be sent as a string, as templates do.
 type Bool bool

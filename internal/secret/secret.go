@@ -59,10 +59,29 @@ func makeKey(path string) ([]byte, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("secret key: %w", err)
 	}
-	if err := os.WriteFile(tmp, key, 0o600); err != nil {
+	if err := writeSynced(tmp, key); err != nil {
 		return nil, fmt.Errorf("secret key: %w", err)
 	}
-	return key, os.Rename(tmp, path)
+	if err := os.Rename(tmp, path); err != nil {
+		return nil, fmt.Errorf("secret key: %w", err)
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("secret key: %w", err)
+	}
+	defer dir.Close()
+	return key, dir.Sync()
+}
+
+// writeSynced writes a file that is on the disk before anything is sealed with it: a key that a power cut takes away
+// takes all secrets with it.
+func writeSynced(path string, b []byte) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // New makes a box from a 32 byte key.

@@ -9,50 +9,65 @@ import (
 )
 
 // Conceal replaces the secret leaves of a decoded JSON document by placeholders, in place. paths name them in the form
-// a.b[*].c (names in any case; [*] is every element); what they lead to is sealed whole, objects too. Placeholders
-// that owner already has are left; others are an error that names their path.
+// a.b[*].c (names in any case and with dots in them, too; [*] is every element); what they lead to is sealed whole,
+// objects too. Placeholders that owner already has are left; others are an error that names their path.
 func (b *Box) Conceal(tx *store.Tx, owner string, doc map[string]any, paths []string) error {
 	for _, p := range paths {
-		steps := strings.Split(strings.ReplaceAll(p, "[", ".["), ".")
-		if _, err := b.conceal(tx, owner, doc, steps, ""); err != nil {
+		if _, err := b.conceal(tx, owner, doc, "."+p); err != nil {
 			return err
 		}
 	}
 	return b.checkForeign(tx, owner, doc, "")
 }
 
-func (b *Box) conceal(tx *store.Tx, owner string, v any, steps []string, at string) (any, error) {
-	if len(steps) == 0 {
-		return b.concealLeaf(tx, owner, v, at)
+// conceal seals what lies at a path below v and returns what is to stand in v's place.
+func (b *Box) conceal(tx *store.Tx, owner string, v any, path string) (any, error) {
+	if path == "" {
+		return b.concealLeaf(tx, owner, v)
 	}
+	var err error
+	follow(v, path, func(child any, rest string) any {
+		n, e := b.conceal(tx, owner, child, rest)
+		if e != nil {
+			err = e
+			return child
+		}
+		return n
+	})
+	return v, err
+}
+
+// follow takes the steps of a path that v allows: ".name" in an object, "[0]" or "[*]" in a list. It puts in the
+// child's place what next returns for it. A name may have dots in it, so a path may go on in several children.
+func follow(v any, path string, next func(child any, rest string) any) {
 	switch v := v.(type) {
 	case map[string]any:
 		for k, child := range v {
-			if !strings.EqualFold(k, steps[0]) {
-				continue
+			if rest, ok := cutName(path, k); ok {
+				v[k] = next(child, rest)
 			}
-			n, err := b.conceal(tx, owner, child, steps[1:], at+"."+k)
-			if err != nil {
-				return nil, err
-			}
-			v[k] = n
 		}
 	case []any:
 		for i, child := range v {
-			if steps[0] != "[*]" && steps[0] != fmt.Sprintf("[%d]", i) {
-				continue
+			for _, step := range []string{"[*]", fmt.Sprintf("[%d]", i)} {
+				if rest, ok := strings.CutPrefix(path, step); ok {
+					v[i] = next(child, rest)
+				}
 			}
-			n, err := b.conceal(tx, owner, child, steps[1:], fmt.Sprintf("%s[%d]", at, i))
-			if err != nil {
-				return nil, err
-			}
-			v[i] = n
 		}
 	}
-	return v, nil
 }
 
-func (b *Box) concealLeaf(tx *store.Tx, owner string, v any, at string) (any, error) {
+// cutName takes ".name" in any case off a path, if a step ends there.
+func cutName(path, name string) (string, bool) {
+	if len(path) <= len(name) || path[0] != '.' || !strings.EqualFold(path[1:1+len(name)], name) {
+		return "", false
+	}
+	rest := path[1+len(name):]
+	return rest, rest == "" || rest[0] == '.' || rest[0] == '['
+}
+
+func (b *Box) concealLeaf(tx *store.Tx, owner string, v any) (any, error) {
 	if v == nil {
 		return nil, nil
 	}
@@ -120,29 +135,24 @@ func (b *Box) Reveal(tx *store.Tx, owner string, v any) (any, error) {
 	return v, nil
 }
 
-// Hide removes the leaves at paths from a decoded JSON document, in place: for values that are never returned.
+// Hide removes the leaves at paths from a decoded JSON document, in place: for values that are never returned. The
+// paths are as Conceal takes them.
 func Hide(doc map[string]any, paths []string) {
 	for _, p := range paths {
-		hide(doc, strings.Split(strings.ReplaceAll(p, "[", ".["), "."))
+		hide(doc, "."+p)
 	}
 }
 
-func hide(v any, steps []string) {
-	switch v := v.(type) {
-	case map[string]any:
-		for k, child := range v {
-			if !strings.EqualFold(k, steps[0]) {
-				continue
+func hide(v any, path string) {
+	if m, ok := v.(map[string]any); ok {
+		for k := range m {
+			if rest, ok := cutName(path, k); ok && rest == "" {
+				delete(m, k)
 			}
-			if len(steps) == 1 {
-				delete(v, k)
-			} else {
-				hide(child, steps[1:])
-			}
-		}
-	case []any:
-		for _, child := range v {
-			hide(child, steps[1:])
 		}
 	}
+	follow(v, path, func(child any, rest string) any {
+		hide(child, rest)
+		return child
+	})
 }

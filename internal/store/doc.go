@@ -63,6 +63,8 @@ func (t *Tx) Get(id string) (*Doc, error) {
 type Query struct {
 	Under string // only documents whose id lies below this id
 	Type  string // only this type, in any case
+	After string // only documents whose key comes after this one
+	Limit int    // at most so many
 }
 
 // List returns the selected documents in the order of their keys.
@@ -75,7 +77,14 @@ func (t *Tx) List(q Query) ([]*Doc, error) {
 		lo := Key(strings.TrimSuffix(q.Under, "/")) + "/"
 		where, args = append(where, "key >= ? AND key < ?"), append(args, lo, lo[:len(lo)-1]+"0") // "0" follows "/"
 	}
-	rows, err := t.tx.QueryContext(t.ctx, `SELECT `+docColumns+` FROM docs WHERE `+strings.Join(where, " AND ")+` ORDER BY key`, args...)
+	limit := ""
+	if q.After != "" {
+		where, args = append(where, "key > ?"), append(args, Key(q.After))
+	}
+	if q.Limit > 0 {
+		limit, args = " LIMIT ?", append(args, q.Limit)
+	}
+	rows, err := t.tx.QueryContext(t.ctx, `SELECT `+docColumns+` FROM docs WHERE `+strings.Join(where, " AND ")+` ORDER BY key`+limit, args...)
 	if err != nil {
 		return nil, fmt.Errorf("store: list: %w", err)
 	}

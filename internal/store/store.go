@@ -49,6 +49,9 @@ CREATE INDEX IF NOT EXISTS refs_to ON refs (to_key);
 CREATE TABLE IF NOT EXISTS kv (bucket TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, PRIMARY KEY (bucket, key)) WITHOUT ROWID;
 `
 
+// schemaVersion counts changes that an older lido must not meet.
+const schemaVersion = 1
+
 // Open opens the database file, making it if it is missing.
 func Open(path string) (*Store, error) {
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(10000)&_txlock="
@@ -57,17 +60,34 @@ func Open(path string) (*Store, error) {
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
 	write.SetMaxOpenConns(1)
-	if _, err := write.Exec(schema); err != nil {
+	if err := prepare(write); err != nil {
 		write.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
-	read, err := sql.Open("sqlite", dsn+"deferred")
+	read, err := sql.Open("sqlite", dsn+"deferred&_pragma=query_only(1)")
 	if err != nil {
 		write.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
-	read.SetMaxOpenConns(8)
+	read.SetMaxOpenConns(readers)
+	read.SetMaxIdleConns(readers) // opening one anew costs more than most reads
 	return &Store{write: write, read: read, subs: map[*Subscription]struct{}{}}, nil
+}
+
+// readers is how many read at once; more wait.
+const readers = 8
+
+// prepare makes the tables, or refuses a database of a newer lido.
+func prepare(db *sql.DB) error {
+	var version int
+	if err := db.QueryRow(`PRAGMA user_version`).Scan(&version); err != nil {
+		return err
+	}
+	if version > schemaVersion {
+		return fmt.Errorf("it was written by a newer lido (schema %d, this one knows %d): start that one", version, schemaVersion)
+	}
+	_, err := db.Exec(schema + fmt.Sprintf("PRAGMA user_version = %d;", schemaVersion))
+	return err
 }
 
 // Close closes the database.

@@ -1,0 +1,66 @@
+package arm
+
+import (
+	"context"
+	"net/url"
+
+	"lido.dev/lido/internal/store"
+)
+
+// listPage is how many resources one answer to a list holds; a long one must not make short calls wait.
+const listPage = 1000
+
+func (h *documents) list(ctx context.Context, r *Request) (*Response, error) {
+	items, next := []map[string]any{}, ""
+	err := h.Store.View(ctx, func(tx *store.Tx) error {
+		under, err := h.listScope(tx, r.ID)
+		if err != nil {
+			return err
+		}
+		docs, err := tx.List(store.Query{Under: under, Type: h.Name, After: queryFold(r.Query, "$skiptoken"), Limit: listPage + 1})
+		if err != nil {
+			return err
+		}
+		if len(docs) > listPage {
+			docs, next = docs[:listPage], nextLink(r, docs[listPage-1].ID)
+		}
+		for _, d := range docs {
+			body, err := h.render(ctx, tx, d)
+			if err != nil {
+				return err
+			}
+			items = append(items, body)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	page := map[string]any{"value": items, "nextLink": nil}
+	if next != "" {
+		page["nextLink"] = next
+	}
+	return OK(page), nil
+}
+
+// listScope returns the id that a collection's resources lie below: a parent, a group, or a subscription.
+func (h *documents) listScope(tx *store.Tx, id ID) (string, error) {
+	if len(id.Types) == 1 {
+		return id.Scope, nil
+	}
+	parent := id.Parent()
+	if id.Scope == "" { // groups: their subscription is not a document
+		return parent.String(), nil
+	}
+	_, err := tx.Get(parent.String())
+	return parent.String(), orNotFound(err, parent)
+}
+
+func nextLink(r *Request, last string) string {
+	query := url.Values{}
+	for k, v := range r.Query {
+		query[k] = v
+	}
+	query.Set("$skiptoken", store.Key(last))
+	return r.BaseURL + (&url.URL{Path: r.ID.String()}).EscapedPath() + "?" + query.Encode()
+}
