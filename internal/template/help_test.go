@@ -94,3 +94,5 @@ func (w world) Reference(id, apiVersion string, full bool) (Value, error) {
 func (w world) List(action, id, apiVersion string, body Value) (Value, error) {
 	return w.Reference(id+"/"+action, apiVersion, true)
 }
+
+func contains(s, sub string) bool { return strings.Contains(s, sub) }

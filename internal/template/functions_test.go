@@ -1,0 +1,243 @@
+package template
+
+import "testing"
+
+// The cases are the examples of Microsoft's pages "ARM template functions": each is an expression and what it gives, as
+// JSON. Where a page shows a function with parameters the values are written into the expression.
+var functionCases = []struct{ name, expression, want string }{
+	// array functions
+	{"array of int", "[array(1)]", `[1]`},
+	{"array of string", "[array('efgh')]", `["efgh"]`},
+	{"array of object", "[array(json('{\"a\":\"b\",\"c\":\"d\"}'))]", `[{"a":"b","c":"d"}]`},
+	{"concat arrays", "[concat(createArray('1-1','1-2'), createArray('2-1'))]", `["1-1","1-2","2-1"]`},
+	{"concat strings", "[concat('prefix', '-', 5, true())]", `"prefix-5True"`},
+	{"contains string", "[contains('OneTwoThree', 'e')]", `true`},
+	{"contains string in another case", "[contains('OneTwoThree', 'z')]", `false`},
+	{"contains key", "[contains(json('{\"one\":\"a\"}'), 'ONE')]", `true`},
+	{"contains element", "[contains(createArray('one','two'), 'two')]", `true`},
+	{"contains number", "[contains(createArray(1,2), 3)]", `false`},
+	{"createArray", "[createArray(1, 'a', createArray())]", `[1,"a",[]]`},
+	{"empty array", "[empty(createArray())]", `true`},
+	{"empty object", "[empty(json('{}'))]", `true`},
+	{"empty string", "[empty('')]", `true`},
+	{"empty null", "[empty(null())]", `true`},
+	{"first of array", "[first(createArray('one','two'))]", `"one"`},
+	{"first of string", "[first('One Two')]", `"O"`},
+	{"first of nothing", "[first(createArray())]", `null`},
+	{"last of array", "[last(createArray('one','two'))]", `"two"`},
+	{"last of string", "[last('One Two Three')]", `"e"`},
+	{"indexOf array", "[indexOf(createArray('one','two','three'), 'two')]", `1`},
+	{"lastIndexOf array", "[lastIndexOf(createArray(1,2,1), 1)]", `2`},
+	{"intersection of arrays", "[intersection(createArray('one','two','three'), createArray('two','three'))]", `["two","three"]`},
+	{"intersection of objects", "[intersection(json('{\"one\":\"a\",\"two\":\"b\",\"three\":\"c\"}'), json('{\"one\":\"a\",\"two\":\"z\",\"three\":\"c\"}'))]", `{"one":"a","three":"c"}`},
+	{"length of array", "[length(createArray('one','two','three'))]", `3`},
+	{"length of string", "[length('One Two Three')]", `13`},
+	{"length of object", "[length(json('{\"a\":1,\"b\":2}'))]", `2`},
+	{"max of array", "[max(createArray(0,3,2,5,4))]", `5`},
+	{"max of ints", "[max(0,3,2,5,4)]", `5`},
+	{"min of array", "[min(createArray(0,3,2,5,4))]", `0`},
+	{"range", "[range(5,3)]", `[5,6,7]`},
+	{"skip array", "[skip(createArray('one','two','three'), 2)]", `["three"]`},
+	{"skip string", "[skip('one two three', 4)]", `"two three"`},
+	{"skip negative", "[skip('abc', -1)]", `"abc"`},
+	{"take array", "[take(createArray('one','two','three'), 2)]", `["one","two"]`},
+	{"take string", "[take('one two three', 2)]", `"on"`},
+	{"take too many", "[take('abc', 9)]", `"abc"`},
+	{"union of arrays", "[union(createArray('one','two','three'), createArray('three','four'))]", `["one","two","three","four"]`},
+	{"union of objects", "[union(json('{\"one\":\"a\",\"two\":\"b\",\"three\":\"c1\"}'), json('{\"three\":\"c2\",\"four\":\"d\",\"five\":\"e\"}'))]", `{"one":"a","two":"b","three":"c2","four":"d","five":"e"}`},
+	{"union is deep for objects", "[union(json('{\"p\":{\"a\":1,\"b\":[1]}}'), json('{\"p\":{\"b\":[2],\"c\":3}}'))]", `{"p":{"a":1,"b":[2],"c":3}}`},
+	{"tryGet member", "[tryGet(json('{\"a\":{\"b\":[1,2]}}'), 'a', 'b', 1)]", `2`},
+	{"tryGet nothing", "[tryGet(json('{\"a\":{}}'), 'a', 'x', 'y')]", `null`},
+	{"flatten", "[flatten(createArray(createArray(1,2), createArray(3)))]", `[1,2,3]`},
+	{"indexFromEnd", "[indexFromEnd(createArray('a','b','c'), 1)]", `"c"`},
+	// comparison
+	{"coalesce", "[coalesce(null(), json('null'), 'default')]", `"default"`},
+	{"equals ints", "[equals(1,2)]", `false`},
+	{"equals strings", "[equals('a','a')]", `true`},
+	{"equals is exact", "[equals('a','A')]", `false`},
+	{"equals arrays", "[equals(createArray('a','b'), createArray('a','b'))]", `true`},
+	{"equals objects", "[equals(json('{\"a\":1,\"b\":2}'), json('{\"b\":2,\"a\":1}'))]", `true`},
+	{"less", "[less(1,2)]", `true`},
+	{"less strings", "[less('b','a')]", `false`},
+	{"lessOrEquals", "[lessOrEquals(2,2)]", `true`},
+	{"greater", "[greater('b','a')]", `true`},
+	{"greaterOrEquals", "[greaterOrEquals(1,2)]", `false`},
+	// dates
+	{"dateTimeAdd years", "[dateTimeAdd('2020-04-07 14:53:14Z', 'P3Y')]", `"4/7/2023 2:53:14 PM"`},
+	{"dateTimeAdd minus days", "[dateTimeAdd('2020-04-07 14:53:14Z', '-P9D')]", `"3/29/2020 2:53:14 PM"`},
+	{"dateTimeAdd hour", "[dateTimeAdd('2020-04-07 14:53:14Z', 'PT1H')]", `"4/7/2020 3:53:14 PM"`},
+	{"dateTimeAdd with format", "[dateTimeAdd('2020-04-07 14:53:14Z', 'PT1H30M', 'yyyy-MM-ddTHH:mm:ssZ')]", `"2020-04-07T16:23:14Z"`},
+	{"dateTimeAdd in the base's form", "[dateTimeAdd('20200407T145314Z', 'P1M')]", `"20200507T145314Z"`},
+	{"dateTimeAdd at the month's end", "[dateTimeAdd('2024-01-31T00:00:00Z', 'P1M')]", `"2024-02-29T00:00:00Z"`},
+	{"dateTimeFromEpoch", "[dateTimeFromEpoch(1683040573)]", `"2023-05-02T15:16:13Z"`},
+	{"dateTimeToEpoch", "[dateTimeToEpoch('2023-05-02T15:16:13Z')]", `1683040573`},
+	// deployment
+	{"deployment", "[deployment().name]", `"main"`},
+	{"environment", "[environment().suffixes.storage]", `"core.lido.example"`},
+	// lambdas
+	{"filter", "[filter(createArray(1,2,3,4,5), lambda('x', greater(lambdaVariables('x'), 3)))]", `[4,5]`},
+	{"filter with index", "[filter(createArray('a','b','c'), lambda('x','i', equals(mod(lambdaVariables('i'), 2), 0)))]", `["a","c"]`},
+	{"map", "[map(createArray('Evie','Casper'), lambda('dog', format('Hello, {0}!', lambdaVariables('dog'))))]", `["Hello, Evie!","Hello, Casper!"]`},
+	{"map nested", "[map(range(0,2), lambda('i', map(range(0,2), lambda('j', add(lambdaVariables('i'), lambdaVariables('j'))))))]", `[[0,1],[1,2]]`},
+	{"mapValues", "[mapValues(json('{\"a\":1,\"b\":2}'), lambda('v', mul(lambdaVariables('v'), 10)))]", `{"a":10,"b":20}`},
+	{"reduce", "[reduce(createArray(5,3,2,8), 0, lambda('a','b', add(lambdaVariables('a'), lambdaVariables('b'))))]", `18`},
+	{"sort", "[sort(createArray(8,3,10,-13,5), lambda('x','y', less(lambdaVariables('x'), lambdaVariables('y'))))]", `[-13,3,5,8,10]`},
+	{"toObject", "[toObject(createArray('a','b'), lambda('x', lambdaVariables('x')), lambda('x', toUpper(lambdaVariables('x'))))]", `{"a":"A","b":"B"}`},
+	{"toObject of entries", "[toObject(createArray(createObject('n','x','v',1)), lambda('e', lambdaVariables('e').n))]", `{"x":{"n":"x","v":1}}`},
+	{"groupBy", "[groupBy(createArray('foo','bar','baz'), lambda('x', substring(lambdaVariables('x'), 0, 1)))]", `{"f":["foo"],"b":["bar","baz"]}`},
+	// logical
+	{"and", "[and(bool('true'), bool('false'))]", `false`},
+	{"and stops", "[and(false(), equals(1, div(1, 0)))]", `false`},
+	{"or stops", "[or(true(), equals(1, div(1, 0)))]", `true`},
+	{"not", "[not(true())]", `false`},
+	{"bool of string", "[bool('true')]", `true`},
+	{"bool of int", "[bool(0)]", `false`},
+	{"if", "[if(equals('a', 'a'), 'yes', 'no')]", `"yes"`},
+	{"if is lazy", "[if(true(), 'yes', div(1, 0))]", `"yes"`},
+	{"if with null", "[if(equals('a', 'b'), 'yes', json('null'))]", `null`},
+	// numeric
+	{"add", "[add(5,3)]", `8`},
+	{"sub", "[sub(7,3)]", `4`},
+	{"mul", "[mul(5,3)]", `15`},
+	{"div", "[div(8,3)]", `2`},
+	{"mod", "[mod(7,3)]", `1`},
+	{"int", "[int('4')]", `4`},
+	{"int of number", "[int(-4)]", `-4`},
+	{"float", "[float('3.5')]", `3.5`},
+	// objects
+	{"createObject", "[createObject('intProp', 1, 'objectProp', createObject('key1', 'value1'))]", `{"intProp":1,"objectProp":{"key1":"value1"}}`},
+	{"items in order", "[items(json('{\"item002\":{\"n\":2},\"item001\":{\"n\":1}}'))]", `[{"key":"item001","value":{"n":1}},{"key":"item002","value":{"n":2}}]`},
+	{"objectKeys", "[objectKeys(json('{\"a\":1,\"b\":2}'))]", `["a","b"]`},
+	{"shallowMerge", "[shallowMerge(createArray(json('{\"a\":{\"x\":1}}'), json('{\"a\":{\"y\":2}}')))]", `{"a":{"y":2}}`},
+	{"json array", "[json('[1,2,3]')]", `[1,2,3]`},
+	{"json null", "[json('null')]", `null`},
+	{"property of json", "[json('{\"a\":{\"b\":[10,20]}}').a.b[1]]", `20`},
+	{"property by index", "[json('{\"a b\":1}')['a b']]", `1`},
+	// strings
+	{"base64", "[base64('one, two, three')]", `"b25lLCB0d28sIHRocmVl"`},
+	{"base64ToString", "[base64ToString('b25lLCB0d28sIHRocmVl')]", `"one, two, three"`},
+	{"base64ToJson", "[base64ToJson(base64('{''one'': ''a'', ''two'': ''b''}'))]", `{"one":"a","two":"b"}`},
+	{"dataUri", "[dataUri('Hello')]", `"data:text/plain;charset=utf8;base64,SGVsbG8="`},
+	{"dataUriToString", "[dataUriToString('data:;base64,SGVsbG8sIFdvcmxkIQ==')]", `"Hello, World!"`},
+	{"endsWith", "[endsWith('abcdef', 'F')]", `true`},
+	{"startsWith", "[startsWith('abcdef', 'AB')]", `true`},
+	{"startsWith not", "[startsWith('abcdef', 'e')]", `false`},
+	{"format", "[format('{0}, {1}. Formatted number: {2:N0}', 'Hello', 'User', 8175133)]", `"Hello, User. Formatted number: 8,175,133"`},
+	{"format padded", "[format('{0:000}-{1,4}-{{x}}', 7, 'ab')]", `"007-  ab-{x}"`},
+	{"indexOf", "[indexOf('abcdef', 'CD')]", `2`},
+	{"indexOf nothing", "[indexOf('abcdef', 'z')]", `-1`},
+	{"lastIndexOf", "[lastIndexOf('test', 't')]", `3`},
+	{"join", "[join(createArray('one','two','three'), ',')]", `"one,two,three"`},
+	{"padLeft", "[padLeft('123', 10, '0')]", `"0000000123"`},
+	{"padLeft of int", "[padLeft(7, 3, '0')]", `"007"`},
+	{"replace", "[replace('123-123-1234', '-', '')]", `"1231231234"`},
+	{"split", "[split('one,two,three', ',')]", `["one","two","three"]`},
+	{"split by several", "[split('one;two,three', createArray(',', ';'))]", `["one","two","three"]`},
+	{"string of object", "[string(json('{\"a\":10,\"b\":\"Example Text\"}'))]", `"{\"a\":10,\"b\":\"Example Text\"}"`},
+	{"string of array", "[string(createArray('a','b','c'))]", `"[\"a\",\"b\",\"c\"]"`},
+	{"string of int", "[string(5)]", `"5"`},
+	{"substring", "[substring('one two three', 4, 3)]", `"two"`},
+	{"substring to the end", "[substring('one two', 4)]", `"two"`},
+	{"toLower", "[toLower('One Two Three')]", `"one two three"`},
+	{"toUpper", "[toUpper('One Two Three')]", `"ONE TWO THREE"`},
+	{"trim", "[trim('    one two three   ')]", `"one two three"`},
+	{"uri", "[uri('http://contoso.com/resources/', 'nested/azuredeploy.json')]", `"http://contoso.com/resources/nested/azuredeploy.json"`},
+	{"uri without slash", "[uri('http://contoso.org/firstpath', 'myscript.sh')]", `"http://contoso.org/myscript.sh"`},
+	{"uri of file", "[uri('http://contoso.org/firstpath/azuredeploy.json', 'myscript.sh')]", `"http://contoso.org/firstpath/myscript.sh"`},
+	{"uriComponent", "[uriComponent('http://contoso.com/resources/nested/azuredeploy.json')]", `"http%3A%2F%2Fcontoso.com%2Fresources%2Fnested%2Fazuredeploy.json"`},
+	{"uriComponentToString", "[uriComponentToString('http%3A%2F%2Fcontoso.com%2Fa%20b')]", `"http://contoso.com/a b"`},
+	{"doubled quotes", "[concat('it''s')]", `"it's"`},
+	// cidr
+	{"parseCidr", "[parseCidr('10.144.0.0/20')]", `{"network":"10.144.0.0","netmask":"255.255.240.0","broadcast":"10.144.15.255","firstUsable":"10.144.0.1","lastUsable":"10.144.15.254","cidr":20}`},
+	{"parseCidr v6", "[parseCidr('fdad:3236:5555::/48').lastUsable]", `"fdad:3236:5555:ffff:ffff:ffff:ffff:ffff"`},
+	{"cidrSubnet", "[cidrSubnet('10.144.0.0/20', 24, 3)]", `"10.144.3.0/24"`},
+	{"cidrSubnet v6", "[cidrSubnet('fdad:3236:5555::/48', 52, 1)]", `"fdad:3236:5555:1000::/52"`},
+	{"cidrHost", "[cidrHost('10.144.3.0/24', 4)]", `"10.144.3.5"`},
+	// resources and scopes
+	{"resourceId", "[resourceId('Microsoft.Network/virtualNetworks', 'n')]", `"` + testGroup + `/providers/Microsoft.Network/virtualNetworks/n"`},
+	{"resourceId of child", "[resourceId('Microsoft.Sql/servers/databases', 's', 'd')]", `"` + testGroup + `/providers/Microsoft.Sql/servers/s/databases/d"`},
+	{"resourceId in group", "[resourceId('other', 'Microsoft.Storage/storageAccounts', 's')]", `"/subscriptions/` + testSub + `/resourceGroups/other/providers/Microsoft.Storage/storageAccounts/s"`},
+	{"resourceId in subscription", "[resourceId('sub', 'other', 'Microsoft.Storage/storageAccounts', 's')]", `"/subscriptions/sub/resourceGroups/other/providers/Microsoft.Storage/storageAccounts/s"`},
+	{"subscriptionResourceId", "[subscriptionResourceId('Microsoft.Authorization/roleDefinitions', 'r')]", `"/subscriptions/` + testSub + `/providers/Microsoft.Authorization/roleDefinitions/r"`},
+	{"tenantResourceId", "[tenantResourceId('Microsoft.Authorization/roleDefinitions', 'r')]", `"/providers/Microsoft.Authorization/roleDefinitions/r"`},
+	{"extensionResourceId", "[extensionResourceId('/a/b', 'Microsoft.Authorization/locks', 'l')]", `"/a/b/providers/Microsoft.Authorization/locks/l"`},
+	{"resourceGroup", "[resourceGroup().location]", `"local"`},
+	{"subscription", "[subscription().subscriptionId]", `"` + testSub + `"`},
+	{"providers", "[providers('Microsoft.Compute', 'virtualMachineScaleSets').apiVersions[0]]", `"2022-11-01"`},
+	{"pickZones", "[pickZones('Microsoft.Compute', 'virtualMachines', 'local')]", `[]`},
+	// text that is no expression
+	{"escaped", "[[not an expression]", `"[not an expression]"`},
+	{"open bracket only", "[not closed", `"[not closed"`},
+	{"text", "text", `"text"`},
+}
+
+func TestFunctions(t *testing.T) {
+	for _, c := range functionCases {
+		t.Run(c.name, func(t *testing.T) {
+			v, err := evaluate(t, c.expression, "")
+			if err != nil {
+				t.Fatalf("%s: %v", c.expression, err)
+			}
+			if got := string(v.AppendJSON(nil)); got != c.want {
+				t.Errorf("%s\n got %s\nwant %s", c.expression, got, c.want)
+			}
+		})
+	}
+}
+
+// TestUniqueString holds the hash to values that others got from Azure and published.
+func TestUniqueString(t *testing.T) {
+	for text, want := range map[string]string{
+		"test":        "rbgf3xv4ufgzg",
+		"hello-world": "a7wkljktk6wne",
+		"abc":         "cgtzqvhu4i23s",
+		"foo-bar-baz": "xzi4ioaxtmth4",
+		"/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups/my-rg":                                   "bmg7c6xu4tw46",
+		"/subscriptions/12345678-1234-1234-1234-123456789012/resourceGroups/my-rg-Microsoft.Storage/storageAccounts": "z22rah77jfqry",
+	} {
+		if got := uniqueString(text); got != want {
+			t.Errorf("%q: %s, want %s", text, got, want)
+		}
+	}
+}
+
+func TestFunctionErrors(t *testing.T) {
+	for _, c := range []struct{ expression, want string }{
+		{"[nonsense()]", "is not valid"},
+		{"[toLower()]", "requires exactly 1"},
+		{"[toLower('a','b')]", "requires exactly 1"},
+		{"[toLower(1)]", "of type 'String'. The provided value is of type 'Integer'"},
+		{"[substring('abc', 2, 5)]", "within the string"},
+		{"[div(1, 0)]", "no result"},
+		{"[add(9223372036854775807, 1)]", "no result"},
+		{"[createArray(1)[3]]", "out of bounds"},
+		{"[json('{\"a\":1}').b]", "available properties are 'a'"},
+		{"[parameters('x')]", "parameter 'x' is not found"},
+		{"[variables('x')]", "variable 'x' is not found"},
+		{"[utcNow()]", "default value"},
+		{"[copyIndex()]", "copy specified"},
+		{"[concat('a', ]", "not valid"},
+		{"[concat('a]", "not valid"},
+		{"[concat('a') 'b']", "not valid"},
+		{"[1 + 1]", "not valid"},
+		{"[]", "not valid"},
+		{"[if('a', 1, 2)]", "Boolean"},
+		{"[resourceId('Microsoft.Network/virtualNetworks/subnets', 'a')]", "requires '2' resource name"},
+		{"[json('{')]", "not valid JSON"},
+		{"[int('x')]", "cannot be converted"},
+		{"[range(0, 10001)]", "count"},
+		{"[cidrHost('10.0.0.0/30', 5)]", "no usable address"},
+		{"[createObject('a')]", "even number"},
+		{"[fail('so it is')]", "so it is"},
+		{"[format('{1}', 'a')]", "no argument"},
+		{"[lambdaVariables('x')]", "not found"},
+		{"[map(createArray(1), 5)]", "lambda"},
+	} {
+		v, err := evaluate(t, c.expression, "")
+		if err == nil {
+			t.Errorf("%s gives %s, want an error", c.expression, v.AppendJSON(nil))
+		} else if !contains(err.Error(), c.want) {
+			t.Errorf("%s: %v\nwant %q", c.expression, err, c.want)
+		}
+	}
+}
