@@ -71,10 +71,20 @@ func (s *Server) OpenOperations(tx *store.Tx, resource string) ([]*Operation, er
 
 // FinishOperation ends an operation with an error or with a result, which may be nil.
 func (s *Server) FinishOperation(tx *store.Tx, op *Operation, result any, failure *Error) error {
-	op.End, op.Result, op.Status, op.Error = s.Now(), result, Succeeded, failure
+	status := Succeeded
 	if failure != nil {
-		op.Status = Failed
+		status = Failed
 	}
+	return s.endOperation(tx, op, status, result, failure)
+}
+
+// CancelOperation ends an operation that a client took back; why says so.
+func (s *Server) CancelOperation(tx *store.Tx, op *Operation, why *Error) error {
+	return s.endOperation(tx, op, Canceled, nil, why)
+}
+
+func (s *Server) endOperation(tx *store.Tx, op *Operation, status string, result any, failure *Error) error {
+	op.End, op.Result, op.Status, op.Error = s.Now(), result, status, failure
 	if err := tx.SetJSON(bucketOps, op.ID, op); err != nil {
 		return err
 	}

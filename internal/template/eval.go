@@ -182,11 +182,14 @@ func (e *env) evalString(n *Node) (Value, error) {
 		return Value{}, &placed{n, p.err}
 	}
 	if p.expr == nil {
-		return StringValue(p.text), nil
+		return Value{kind: String, s: p.text, secure: n.Secure}, nil
 	}
 	v, err := e.eval(p.expr)
 	if err != nil {
 		return v, place(n, err)
+	}
+	if n.Secure {
+		v = v.taint()
 	}
 	return v, nil
 }

@@ -102,7 +102,7 @@ func (o *outer) str(n *Node) (Value, error) {
 		return Value{}, &placed{n, p.err}
 	}
 	if p.expr == nil {
-		return StringValue(n.Text), nil
+		return n.Value(), nil
 	}
 	x, v, err := o.residue(p.expr)
 	if err != nil {

@@ -17,11 +17,13 @@ type Node struct {
 	Bool    bool     // a boolean's value
 	Items   []*Node  // an array's elements
 	Members []Member // an object's members, in their order
+	Secure  bool     // a string that derives from a secret; see MarkSecure
 
-	up    *Node
-	key   string
-	index int
-	expr  atomic.Pointer[parsed]
+	from, to int // its text in what was read
+	up       *Node
+	key      string
+	index    int
+	expr     atomic.Pointer[parsed]
 }
 
 // Member is one member of an object.
@@ -118,7 +120,7 @@ func (n *Node) Value() Value {
 	case Int, Float:
 		return numberValue(n.Text)
 	case String:
-		return StringValue(n.Text)
+		return Value{kind: String, s: n.Text, secure: n.Secure}
 	case Array:
 		items := make([]Value, len(n.Items))
 		for i, item := range n.Items {
@@ -137,7 +139,7 @@ func (n *Node) Value() Value {
 
 // NodeOf makes a document of a value, for values that stand where a document is expected. All its nodes are at pos.
 func NodeOf(v Value, pos Pos) *Node {
-	n := &Node{Pos: pos, Kind: v.kind}
+	n := &Node{Pos: pos, Kind: v.kind, Secure: v.secure && v.kind == String}
 	switch v.kind {
 	case Bool:
 		n.Bool = v.n != 0
@@ -154,4 +156,33 @@ func NodeOf(v Value, pos Pos) *Node {
 	}
 	n.adopt()
 	return n
+}
+
+// MarkSecure marks the string at a path such as a.b[0].c as a secret, so that all that is made of it is one. It does
+// nothing when there is no string.
+func (n *Node) MarkSecure(path string) {
+	for _, step := range strings.Split(strings.ReplaceAll(path, "[", ".["), ".") {
+		if n == nil {
+			return
+		}
+		if digits, ok := strings.CutPrefix(step, "["); ok {
+			i, err := strconv.Atoi(strings.TrimSuffix(digits, "]"))
+			if err != nil || i < 0 || i >= len(n.Items) {
+				return
+			}
+			n = n.Items[i]
+		} else {
+			n = n.Get(step)
+		}
+	}
+	if n != nil && n.Kind == String {
+		n.Secure = true
+	}
+}
+
+// Source is the text that n was read from, out of the document's text, behind as many line breaks and blanks as keep
+// every position in it what it was.
+func (n *Node) Source(document []byte) string {
+	text := strings.TrimPrefix(string(document), "\ufeff")
+	return strings.Repeat("\n", max(0, n.Pos.Line-1)) + strings.Repeat(" ", max(0, n.Pos.Col-1)) + text[n.from:n.to]
 }

@@ -122,7 +122,7 @@ func (r *reader) comment() error {
 
 // value reads one value; white space before it has been passed.
 func (r *reader) value() (*Node, error) {
-	n := &Node{Pos: r.pos()}
+	n := &Node{Pos: r.pos(), from: r.at}
 	if r.end() {
 		return nil, r.failf("Unexpected end of content while reading a value")
 	}
@@ -140,6 +140,7 @@ func (r *reader) value() (*Node, error) {
 	default:
 		err = r.word(n)
 	}
+	n.to = r.at
 	n.adopt()
 	return n, err
 }

@@ -1,0 +1,95 @@
+package deploy
+
+import (
+	"context"
+	"net/http"
+
+	"lido.dev/lido/internal/arm"
+	"lido.dev/lido/internal/template"
+)
+
+// maxNested is how deep deployments may nest.
+const maxNested = 8
+
+// check reads the request for a deployment, expands its template, and looks over what it would deploy, deployments
+// nested in it included. depth is how many deployments are around it.
+func (m *Room) check(ctx context.Context, r *arm.Request, depth int) (*record, *template.Plan, error) {
+	rec, err := m.newRecord(ctx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, err := m.expanded(rec)
+	if err != nil {
+		return nil, nil, fromTemplate(err)
+	}
+	var wrong []*arm.Error
+	for _, p := range plan.Resources {
+		if p.Skipped || p.Existing {
+			continue
+		}
+		if e := m.checkResource(ctx, r, rec, p, depth); e != nil {
+			wrong = append(wrong, e)
+		}
+	}
+	if wrong == nil {
+		return rec, plan, nil
+	}
+	e := arm.Errorf(http.StatusBadRequest, "InvalidTemplateDeployment", "The template deployment '%s' is not valid according to the validation procedure. The tracking id is '%s'. See inner errors for details.", r.ID.Name(), r.CorrelationID)
+	e.Details = wrong
+	return nil, nil, e
+}
+
+// checkResource says what can be said against one resource before it is deployed.
+func (m *Room) checkResource(ctx context.Context, r *arm.Request, rec *record, p *template.Resource, depth int) *arm.Error {
+	t := m.Server.Lookup(p.Type)
+	if t == nil || t.Put == nil {
+		e := arm.Errorf(http.StatusBadRequest, "InvalidResourceType", "The resource '%s' (line %d of the template) is of the type '%s', which this lido does not serve. 'az provider list' shows the types that it serves.", p.Name, p.Pos.Line, p.Type)
+		e.Target = p.ID
+		return e
+	}
+	id := arm.ParsePath(p.ID)
+	if !m.Server.Access.Allowed(ctx, r.Caller, t.Name+"/write", id) {
+		e := arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "The client '%s' with object id '%s' does not have authorization to perform action '%s/write' over scope '%s'.", r.Caller.Name, r.Caller.ObjectID, t.Name, p.ID)
+		e.Target = p.ID
+		return e
+	}
+	if !sameType(p.Type, TypeDeployment) || !p.Known() {
+		return nil
+	}
+	if depth >= maxNested {
+		e := arm.BadRequest("InvalidTemplate", p.ID, "Deployment template validation failed: 'Deployments nest more than %d levels deep at '%s'.'.", maxNested, p.ID)
+		return e
+	}
+	return m.checkNested(ctx, r, rec, p, depth)
+}
+
+func (m *Room) checkNested(ctx context.Context, r *arm.Request, rec *record, p *template.Resource, depth int) *arm.Error {
+	inner := *r
+	inner.ID = arm.ParsePath(p.ID)
+	var err error
+	if inner.Body, inner.Secrets, err = requestBody(rec, p, p.Body); err == nil {
+		_, _, err = m.check(ctx, &inner, depth+1)
+	}
+	if err == nil {
+		return nil
+	}
+	e := *arm.AsError(err)
+	if e.Target == "" {
+		e.Target = p.ID
+	}
+	return &e
+}
+
+// requestBody is what is sent to a resource's type, and the paths of the secrets in it. A nested deployment's relative
+// link is made absolute.
+func requestBody(rec *record, p *template.Resource, body template.Value) ([]byte, []string, error) {
+	secrets := body.SecurePaths()
+	if link := body.At("properties", "templateLink"); sameType(p.Type, TypeDeployment) && link.Kind() == template.Object {
+		l := linkOf(template.NodeOf(link, p.Pos))
+		if err := l.absolute(rec.Link); err != nil {
+			return nil, nil, arm.BadRequest("InvalidTemplate", p.ID, "Deployment template validation failed: 'The relative path '%s' cannot be resolved: %v.'.", l.RelativePath, err)
+		}
+		body = body.With(valueOf(l), "properties", "templateLink")
+	}
+	return body.AppendJSON(nil), secrets, nil
+}

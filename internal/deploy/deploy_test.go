@@ -1,0 +1,276 @@
+package deploy
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"lido.dev/lido/internal/arm"
+)
+
+const zooTemplate = `{` + head + `
+  "parameters": {"name": {"type": "string"}, "password": {"type": "securestring"}},
+  // what az splices has comments
+  "resources": [
+    {"type": "Test.Zoo/cages", "apiVersion": "2020-01-01", "name": "[parameters('name')]", "location": "[resourceGroup().location]",
+     "properties": {"uses": "[resourceId('Test.Zoo/nets', 'net')]", "lock": "[concat('code ', parameters('password'))]", "count": 2}},
+    {"type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "net", "location": "local", "properties": {"note": "a
+line"}},
+  ],
+  "outputs": {
+    "cage": {"type": "object", "value": "[reference(parameters('name'))]"},
+    "key": {"type": "string", "value": "[listKeys(parameters('name'), '2020-01-01').keys[0].value]"},
+    "pass": {"type": "securestring", "value": "[parameters('password')]"},
+    "where": {"type": "string", "value": "[concat(resourceGroup().name, '/', deployment().name)]"}
+  }
+}`
+
+const zooProperties = `"parameters": {"name": {"value": "lion"}, "password": {"value": "pass-word-1"}}, "mode": "incremental", template: ` + zooTemplate
+
+func TestDeploy(t *testing.T) {
+	l := newLido(t)
+	op, d := l.deploy("first", zooProperties)
+	if op["status"] != "Succeeded" || at(d, "properties", "provisioningState") != "Succeeded" {
+		t.Fatalf("%s\n%s", pretty(op), pretty(d))
+	}
+	if got := at(d, "properties", "outputs", "cage", "value", "count"); got != 2.0 {
+		t.Errorf("output: %v", pretty(d))
+	}
+	if got := at(d, "properties", "outputs", "where", "value"); got != "zoo/first" {
+		t.Errorf("where: %v", got)
+	}
+	if got, _ := at(d, "properties", "outputResources").([]any); len(got) != 2 {
+		t.Errorf("outputResources: %v", got)
+	}
+	cage := l.ok("GET", sub+"/resourceGroups/zoo/providers/Test.Zoo/cages/lion", "")
+	if at(cage, "properties", "provisioningState") != "Succeeded" {
+		t.Errorf("cage: %v", pretty(cage))
+	}
+	l.noSecrets(pretty(d), pretty(cage), pretty(l.ok("GET", sub+"/resourceGroups/zoo/deployments/first/operations", "")))
+}
+
+// noSecrets looks for the secrets of the zoo in texts, the log and the state's files.
+func (l *lido) noSecrets(texts ...string) {
+	l.Helper()
+	texts = append(texts, l.log.String())
+	files, _ := filepath.Glob(filepath.Join(l.dir, "*"))
+	for _, f := range files {
+		b, _ := os.ReadFile(f)
+		texts = append(texts, string(b))
+	}
+	for i, text := range texts {
+		for _, s := range []string{"pass-word-1", "cage-key-secret"} {
+			if strings.Contains(text, s) {
+				at := strings.Index(text, s)
+				l.Errorf("secret %q is in text %d: ...%q...", s, i, text[max(0, at-100):at+20])
+			}
+		}
+	}
+}
+
+func TestFailureNamesResource(t *testing.T) {
+	l := newLido(t)
+	l.broken["lion"] = arm.Conflict("AllocationFailed", "No room for the lion, whose lock is code pass-word-1.")
+	op, d := l.deploy("first", zooProperties)
+	if op["status"] != "Failed" || at(op, "error", "code") != "DeploymentFailed" {
+		t.Fatalf("%s", pretty(op))
+	}
+	detail := at(d, "properties", "error", "details", 0)
+	if at(detail, "code") != "ResourceDeploymentFailure" || !strings.HasSuffix(at(detail, "target").(string), "cages/lion") {
+		t.Errorf("%s", pretty(d))
+	}
+	if inner := at(detail, "details", 0); at(inner, "code") != "AllocationFailed" || !strings.Contains(at(inner, "message").(string), "(secret)") {
+		t.Errorf("%s", pretty(d))
+	}
+	l.noSecretsIn(d)
+	ops := l.ok("GET", deployments+"first/operations", "")
+	if n := len(ops["value"].([]any)); n != 2 {
+		t.Errorf("%d operations: %s", n, pretty(ops))
+	}
+}
+
+func (l *lido) noSecretsIn(v any) {
+	l.Helper()
+	if strings.Contains(pretty(v), "pass-word-1") {
+		l.Errorf("secret in %s", pretty(v))
+	}
+}
+
+func TestInvalid(t *testing.T) {
+	l := newLido(t)
+	for _, c := range []struct{ name, properties, code, text string }{
+		{"unserved type", `"mode": "Incremental", "template": {` + head + `"resources": [{"type": "Microsoft.Sql/servers", "name": "s", "apiVersion": "2020-01-01"}]}`, "InvalidTemplateDeployment", "Microsoft.Sql/servers"},
+		{"no template", `"mode": "Incremental"`, "InvalidRequestContent", "template"},
+		{"mode", `"mode": "Gently", "template": {}`, "InvalidRequestContent", "Gently"},
+		{"parameter missing", `"mode": "Incremental", "template": {` + head + `"parameters": {"p": {"type": "string"}}, "resources": []}`, "InvalidTemplate", "'p'"},
+		{"link", `"mode": "Incremental", "templateLink": {"uri": "https://nowhere.example/t.json?sig=abc"}`, "InvalidContentLink", "mirrors"},
+	} {
+		for _, call := range []struct{ method, path string }{{"POST", deployments + "x/validate"}, {"PUT", deployments + "x"}} {
+			code, m, _ := l.call(call.method, call.path, `{"properties": {`+c.properties+`}}`)
+			if code != 400 || at(m, "error", "code") != c.code || !strings.Contains(pretty(m), c.text) {
+				t.Errorf("%s: %d %s", c.name, code, pretty(m))
+			}
+		}
+	}
+	if code, m, _ := l.call("PUT", deployments+"x", `{"properties": {"mode": "Incremental",`+"\n"+`"template": ]}`); code != 400 || !strings.Contains(pretty(m), "line 2") {
+		t.Errorf("broken JSON: %d %s", code, pretty(m))
+	}
+	if got := l.ok("GET", deployments, "")["value"].([]any); len(got) != 0 {
+		t.Errorf("invalid deployments were stored: %v", got)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	l := newLido(t)
+	m := l.ok("POST", deployments+"x/validate", `{"properties": {`+zooProperties+`}}`)
+	if at(m, "properties", "provisioningState") != "Succeeded" || len(at(m, "properties", "validatedResources").([]any)) != 2 {
+		t.Errorf("%s", pretty(m))
+	}
+	l.noSecretsIn(m)
+}
+
+// TestGoesOnAfterRestart stops lido in the middle of a deployment, without a word, and starts it again.
+func TestGoesOnAfterRestart(t *testing.T) {
+	l := newLido(t)
+	l.hold = make(chan struct{})
+	code, m, h := l.call("PUT", deployments+"first", `{"properties": {`+zooProperties+`}}`)
+	if code != 201 {
+		t.Fatal(pretty(m))
+	}
+	time.Sleep(50 * time.Millisecond)
+	l.down()
+	l.hold = nil
+	l.up()
+	if op := l.poll(h); op["status"] != "Succeeded" {
+		t.Fatal(pretty(op))
+	}
+	d := l.ok("GET", deployments+"first", "")
+	if at(d, "properties", "outputs", "where", "value") != "zoo/first" {
+		t.Error(pretty(d))
+	}
+}
+
+func TestCancel(t *testing.T) {
+	l := newLido(t)
+	l.hold = make(chan struct{})
+	_, _, h := l.call("PUT", deployments+"first", `{"properties": {`+zooProperties+`}}`)
+	if code, m, _ := l.call("PUT", deployments+"first", `{"properties": {`+zooProperties+`}}`); code != 409 || at(m, "error", "code") != "DeploymentActive" {
+		t.Errorf("a second PUT: %d %s", code, pretty(m))
+	}
+	if code, _, _ := l.call("POST", deployments+"first/cancel", ""); code != 204 {
+		t.Errorf("cancel: %d", code)
+	}
+	if op := l.poll(h); op["status"] != "Canceled" {
+		t.Error(pretty(op))
+	}
+	if code, _, _ := l.call("POST", deployments+"first/cancel", ""); code != 409 {
+		t.Errorf("cancel again: %d", code)
+	}
+	if code, _, _ := l.call("DELETE", deployments+"first", ""); code != 204 {
+		t.Errorf("delete: %d", code)
+	}
+	if code, m, _ := l.call("GET", deployments+"first", ""); code != 404 || at(m, "error", "code") != "DeploymentNotFound" {
+		t.Errorf("get: %d %s", code, pretty(m))
+	}
+}
+
+const nestedTemplate = `{` + head + `
+  "parameters": {"password": {"type": "securestring"}},
+  "resources": [
+    {"type": "Microsoft.Resources/deployments", "apiVersion": "2021-04-01", "name": "inner", "properties": {
+      "mode": "Incremental", "expressionEvaluationOptions": {"scope": "inner"},
+      "parameters": {"password": {"value": "[parameters('password')]"}},
+      "template": {` + head + `"parameters": {"password": {"type": "securestring"}}, "resources": [
+        {"type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "net", "location": "local", "properties": {"lock": "[parameters('password')]"}}],
+        "outputs": {"id": {"type": "string", "value": "[resourceId('Test.Zoo/nets', 'net')]"}, "secret": {"type": "securestring", "value": "[parameters('password')]"}}}}},
+    {"type": "Microsoft.Resources/deployments", "apiVersion": "2021-04-01", "name": "outer", "properties": {
+      "mode": "Incremental",
+      "template": {` + head + `"resources": [
+        {"type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "[concat('net', copyIndex(1))]", "location": "local", "copy": {"name": "nets", "count": 2},
+         "properties": {"lock": "[parameters('password')]"}}]}}},
+    {"type": "Test.Zoo/cages", "apiVersion": "2020-01-01", "name": "lion", "location": "local",
+     "properties": {"uses": "[reference('inner').outputs.id.value]", "lock": "[reference('inner').outputs.secret.value]"}}
+  ]}`
+
+func TestNested(t *testing.T) {
+	l := newLido(t)
+	op, d := l.deploy("main", `"parameters": {"password": {"value": "pass-word-1"}}, "mode": "Incremental", "template": `+nestedTemplate)
+	if op["status"] != "Succeeded" {
+		t.Fatal(pretty(d))
+	}
+	for _, path := range []string{"nets/net", "nets/net1", "nets/net2", "cages/lion"} {
+		l.noSecretsIn(l.ok("GET", sub+"/resourceGroups/zoo/providers/Test.Zoo/"+path, ""))
+	}
+	l.noSecrets(pretty(l.ok("GET", deployments, "")), pretty(l.ok("POST", deployments+"outer/exportTemplate", "")))
+}
+
+func TestNestedFailure(t *testing.T) {
+	l := newLido(t)
+	bad := strings.Replace(nestedTemplate, `"properties": {"lock": "[parameters('password')]"}}],`, `"properties": {"reject": "me"}}],`, 1)
+	op, _ := l.deploy("main", `"parameters": {"password": {"value": "pass-word-1"}}, "mode": "Incremental", "template": `+bad)
+	e := at(op, "error", "details", 0)
+	if at(e, "code") != "ResourceDeploymentFailure" || at(e, "details", 0, "code") != "DeploymentFailed" || at(e, "details", 0, "details", 0, "code") != "PropertyRejected" {
+		t.Error(pretty(op))
+	}
+}
+
+func TestLinked(t *testing.T) {
+	l := newLido(t)
+	linked["https://example.org/t/main.json?sig=s"] = `{` + head + `"resources": [{"type": "Microsoft.Resources/deployments", "apiVersion": "2021-04-01", "name": "part",
+		"properties": {"mode": "Incremental", "templateLink": {"relativePath": "parts/net.json"}}}], "outputs": {"u": {"type": "string", "value": "[uri(deployment().properties.templateLink.uri, 'x.sh')]"}}}`
+	linked["https://example.org/t/parts/net.json?sig=s"] = `{` + head + `"resources": [{"type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "linked", "location": "local"}]}`
+	op, d := l.deploy("main", `"mode": "Incremental", "templateLink": {"uri": "https://example.org/t/main.json?sig=s"}`)
+	if op["status"] != "Succeeded" {
+		t.Fatal(pretty(d))
+	}
+	l.ok("GET", sub+"/resourceGroups/zoo/providers/Test.Zoo/nets/linked", "")
+	if strings.Contains(pretty(d), "sig=") {
+		t.Error("the link's signature is shown:", pretty(d))
+	}
+}
+
+func TestCompleteMode(t *testing.T) {
+	l := newLido(t)
+	l.deploy("first", zooProperties)
+	l.ok("PUT", sub+"/resourceGroups/zoo/providers/Test.Zoo/nets/stray", `{"location":"local"}`)
+	op, _ := l.deploy("second", `"mode": "complete", "template": {`+head+`"resources": [{"type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "net", "location": "local"}]}`)
+	if op["status"] != "Succeeded" {
+		t.Fatal(pretty(op))
+	}
+	list := l.ok("GET", sub+"/resourceGroups/zoo/resources", "")["value"].([]any)
+	if len(list) != 1 || at(list[0], "name") != "net" {
+		t.Errorf("left: %s", pretty(list))
+	}
+}
+
+func TestGroupGoesInOrder(t *testing.T) {
+	l := newLido(t)
+	l.deploy("first", zooProperties)
+	l.ok("PUT", sub+"/resourceGroups/zoo/providers/Test.Zoo/nets/net/knots/one", `{}`)
+	code, _, h := l.call("DELETE", sub+"/resourcegroups/Zoo", "")
+	if code != 202 || h.Get("Location") == "" || h.Get("Azure-AsyncOperation") != "" {
+		t.Fatalf("delete: %d %v", code, h)
+	}
+	where, _, _ := strings.Cut(strings.TrimPrefix(h.Get("Location"), "https://example.com"), "?")
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		code, m, _ := l.call("GET", where, "")
+		if code == 200 {
+			break
+		}
+		if code != 202 || time.Now().After(end) {
+			t.Fatalf("%d %s\n%s", code, pretty(m), l.errors())
+		}
+	}
+	if code, _, _ := l.call("HEAD", sub+"/resourceGroups/zoo", ""); code != 404 {
+		t.Errorf("HEAD: %d", code)
+	}
+	if code, m, _ := l.call("DELETE", sub+"/resourceGroups/zoo", ""); code != 404 || at(m, "error", "code") != "ResourceGroupNotFound" {
+		t.Errorf("DELETE again: %d %v", code, m)
+	}
+	l.ok("PUT", sub+"/resourcegroups/zoo", `{"location":"local"}`)
+	if got := l.ok("GET", sub+"/resourceGroups/zoo/resources", "")["value"].([]any); len(got) != 0 {
+		t.Errorf("left: %v", got)
+	}
+}

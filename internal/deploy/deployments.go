@@ -1,0 +1,302 @@
+package deploy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"lido.dev/lido/internal/arm"
+	"lido.dev/lido/internal/store"
+	"lido.dev/lido/internal/template"
+)
+
+func deploymentNotFound(err error, id arm.ID) error {
+	if errors.Is(err, store.ErrNotFound) {
+		return arm.Errorf(http.StatusNotFound, "DeploymentNotFound", "Deployment '%s' could not be found.", id.Name())
+	}
+	return err
+}
+
+// putDeployment checks a deployment and starts it.
+func (m *Room) putDeployment(ctx context.Context, r *arm.Request) (*arm.Response, error) {
+	rec, plan, err := m.check(ctx, r, 0)
+	if err != nil {
+		return nil, err
+	}
+	resp := &arm.Response{Status: http.StatusCreated}
+	err = m.store.Update(ctx, func(tx *store.Tx) error {
+		old, err := tx.Get(rec.ID)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return err
+		}
+		if old != nil {
+			resp.Status = http.StatusOK
+			if done, err := m.joins(tx, r, old, resp); err != nil || done {
+				return err
+			}
+			if err := m.forgetRun(tx, old); err != nil {
+				return err
+			}
+			if err := m.Server.Box.Forget(tx, old.ID); err != nil {
+				return err
+			}
+		} else if err := m.trimHistory(tx, r.ID); err != nil {
+			return err
+		}
+		return m.begin(tx, r, rec, plan, resp)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// joins answers a request that repeats one that goes on, or went well, in the same larger deployment, and refuses any
+// other while the deployment goes on.
+func (m *Room) joins(tx *store.Tx, r *arm.Request, old *store.Doc, resp *arm.Response) (bool, error) {
+	st := statusOf(old)
+	same := st.CorrelationID == r.CorrelationID && r.CorrelationID != "" && st.Body == digest(r.Body)
+	switch {
+	case !st.active() && !(same && st.ProvisioningState == arm.Succeeded):
+		return false, nil
+	case !same:
+		return false, arm.Conflict("DeploymentActive", "Unable to edit or replace deployment '%s': previous deployment from '%s' is still active. Wait for its end, or cancel it with 'az deployment group cancel'.", r.ID.Name(), st.Started.Format(timeForm))
+	}
+	ops, err := m.Server.OpenOperations(tx, old.ID)
+	if err != nil {
+		return false, err
+	}
+	if len(ops) > 0 {
+		resp.Operation = ops[0]
+	}
+	resp.Body = render(old)
+	return true, nil
+}
+
+// begin stores a deployment and starts its operation. Run finds it in the bucket of open ones.
+func (m *Room) begin(tx *store.Tx, r *arm.Request, rec *record, plan *template.Plan, resp *arm.Response) error {
+	desired, _ := json.Marshal(map[string]any{"properties": map[string]any{"mode": rec.Mode}})
+	group, err := tx.Get(r.ID.GroupID().String())
+	if err != nil {
+		return err
+	}
+	id := r.ID
+	id.Scope = group.ID
+	d := &store.Doc{ID: id.String(), Type: TypeDeployment, APIVersion: r.APIVersion, Desired: desired}
+	if err := tx.Put(d, m.now()); err != nil {
+		return err
+	}
+	rec.ID = d.ID
+	run := uuid.NewString()
+	st := m.newStatus(rec, plan)
+	st.Run, st.Body = run, digest(r.Body)
+	if err := m.save(tx, run, rec); err != nil {
+		return err
+	}
+	if err := tx.SetKV(bucketOpen, run, []byte(d.ID)); err != nil {
+		return err
+	}
+	if err := tx.SetStatus(d.ID, d.UID, st); err != nil {
+		return err
+	}
+	if resp.Operation, err = m.Server.StartOperation(tx, d, "write", d.Generation); err != nil {
+		return err
+	}
+	if d, err = tx.Get(d.ID); err != nil {
+		return err
+	}
+	resp.Body = render(d)
+	return nil
+}
+
+func (m *Room) newStatus(rec *record, plan *template.Plan) *status {
+	st := &status{CorrelationID: rec.CorrelationID, Mode: rec.Mode, Link: rec.Link, ParamsLink: rec.ParamsLink, TemplateHash: hash(rec.Template),
+		Started: m.now(), Parameters: shownParameters(plan), Providers: m.shownProviders(plan), Dependencies: shownDependencies(plan)}
+	st.ProvisioningState = stateAccepted
+	return st
+}
+
+// maxHistory is how many deployments a group keeps, as in Azure.
+const maxHistory = 800
+
+// trimHistory forgets the oldest deployments at rest so that one more has its place.
+func (m *Room) trimHistory(tx *store.Tx, id arm.ID) error {
+	docs, err := tx.List(store.Query{Under: id.GroupID().String(), Type: TypeDeployment})
+	if err != nil || len(docs) < maxHistory {
+		return err
+	}
+	slices.SortFunc(docs, func(a, b *store.Doc) int { return a.ChangedAt.Compare(b.ChangedAt) })
+	for _, d := range docs[:len(docs)-maxHistory+1] {
+		if statusOf(d).active() {
+			continue
+		}
+		if err := m.drop(tx, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// drop removes a deployment and all that is kept of it.
+func (m *Room) drop(tx *store.Tx, d *store.Doc) error {
+	if err := m.forgetRun(tx, d); err != nil {
+		return err
+	}
+	return m.Server.Gone(tx, d)
+}
+
+func (m *Room) getDeployment(ctx context.Context, r *arm.Request) (*arm.Response, error) {
+	d, err := m.document(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	return arm.OK(render(d)), nil
+}
+
+func (m *Room) headDeployment(ctx context.Context, r *arm.Request) (*arm.Response, error) {
+	_, err := m.document(ctx, r.ID)
+	if e := (*arm.Error)(nil); errors.As(err, &e) && e.Status == http.StatusNotFound {
+		return &arm.Response{Status: http.StatusNotFound}, nil
+	}
+	return &arm.Response{Status: http.StatusNoContent}, err
+}
+
+// listDeployments lists a group's deployments, the newest first.
+func (m *Room) listDeployments(ctx context.Context, r *arm.Request) (*arm.Response, error) {
+	var docs []*store.Doc
+	err := m.store.View(ctx, func(tx *store.Tx) (err error) {
+		docs, err = tx.List(store.Query{Under: r.ID.Scope, Type: TypeDeployment})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(docs, func(a, b *store.Doc) int { return statusOf(b).Started.Compare(statusOf(a).Started) })
+	items := []map[string]any{}
+	for _, d := range docs {
+		items = append(items, render(d))
+	}
+	return filtered(r, arm.Page(items))
+}
+
+// deleteDeployment forgets a deployment; what it deployed stays.
+func (m *Room) deleteDeployment(ctx context.Context, r *arm.Request) (*arm.Response, error) {
+	err := m.store.Update(ctx, func(tx *store.Tx) error {
+		d, err := tx.Get(r.ID.String())
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if statusOf(d).active() {
+			return arm.Conflict("DeploymentActive", "Unable to delete deployment '%s': it is still active. Wait for its end, or cancel it with 'az deployment group cancel'.", r.ID.Name())
+		}
+		return m.drop(tx, d)
+	})
+	return &arm.Response{Status: http.StatusNoContent}, err
+}
+
+// cancel ends a deployment: what is being worked on goes on, nothing else is begun.
+func (m *Room) cancel(ctx context.Context, r *arm.Request) (*arm.Response, error) {
+	run := ""
+	err := m.store.Update(ctx, func(tx *store.Tx) error {
+		d, err := tx.Get(r.ID.String())
+		if err != nil {
+			return deploymentNotFound(err, r.ID)
+		}
+		st := statusOf(d)
+		if !st.active() {
+			return arm.Conflict("DeploymentCannotBeCancelled", "The deployment '%s' cannot be cancelled because it has ended with provisioning state '%s'.", r.ID.Name(), st.ProvisioningState)
+		}
+		run = st.Run
+		return m.markCanceled(tx, d, st)
+	})
+	if err != nil {
+		return nil, err
+	}
+	m.stop(run)
+	return &arm.Response{Status: http.StatusNoContent}, nil
+}
+
+func (m *Room) markCanceled(tx *store.Tx, d *store.Doc, st *status) error {
+	st.ProvisioningState, st.Ended = arm.Canceled, m.now()
+	st.Error = arm.Conflict("DeploymentCanceled", "The deployment '%s' was cancelled. Resources that were being deployed may have been, or may still come to be, deployed; 'az deployment operation group list' shows which.", arm.ParsePath(d.ID).Name())
+	if err := tx.SetStatus(d.ID, d.UID, st); err != nil {
+		return err
+	}
+	if err := tx.DeleteKV(bucketOpen, st.Run); err != nil {
+		return err
+	}
+	ops, err := m.Server.OpenOperations(tx, d.ID)
+	if err != nil {
+		return err
+	}
+	for _, op := range ops {
+		if err := m.Server.CancelOperation(tx, op, st.Error); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// validate says whether a deployment could be started.
+func (m *Room) validate(ctx context.Context, r *arm.Request) (*arm.Response, error) {
+	rec, plan, err := m.check(ctx, r, 0)
+	if err != nil {
+		return nil, err
+	}
+	st := m.newStatus(rec, plan)
+	st.ProvisioningState, st.Ended = arm.Succeeded, st.Started
+	var ids []map[string]any
+	for _, p := range plan.Resources {
+		if !p.Skipped && !p.Existing {
+			ids = append(ids, map[string]any{"id": p.ID})
+		}
+	}
+	b, _ := json.Marshal(st)
+	body := render(&store.Doc{ID: r.ID.String(), Status: b, Desired: []byte("{}")})
+	body["properties"].(map[string]any)["validatedResources"] = ids
+	return arm.OK(body), nil
+}
+
+// exportDeployment returns the template as it was given, secrets from around it left out.
+func (m *Room) exportDeployment(ctx context.Context, r *arm.Request) (*arm.Response, error) {
+	d, err := m.document(ctx, r.ID)
+	if err != nil {
+		return nil, err
+	}
+	var rec *record
+	err = m.store.View(ctx, func(tx *store.Tx) (err error) {
+		rec, err = m.load(tx, statusOf(d).Run)
+		return deploymentNotFound(err, r.ID)
+	})
+	if err != nil {
+		return nil, err
+	}
+	doc, err := template.Read([]byte(rec.Template))
+	if err != nil {
+		return nil, fromTemplate(err)
+	}
+	for _, p := range rec.TemplateSecrets {
+		doc.MarkSecure(p)
+	}
+	return arm.OK(map[string]any{"template": plainOf(masked(doc.Value()))}), nil
+}
+
+// masked is v with the strings that derive from secrets left empty.
+func masked(v template.Value) template.Value {
+	return v.MapLeaves(func(leaf template.Value) template.Value {
+		if leaf.Secure() {
+			return template.StringValue("")
+		}
+		return leaf
+	})
+}
+
+func sameType(a, b string) bool { return strings.EqualFold(a, b) }

@@ -1,0 +1,231 @@
+package deploy
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"lido.dev/lido/internal/arm"
+	"lido.dev/lido/internal/store"
+	"lido.dev/lido/internal/template"
+)
+
+// hash tells texts apart; Azure's templateHash is a number in decimal, and so is this.
+func hash(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	n := uint64(0)
+	for _, b := range sum[:8] {
+		n = n<<8 | uint64(b)
+	}
+	return strconv.FormatUint(n, 10)
+}
+
+func digest(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// valueOf is plain data as a template's value.
+func valueOf(v any) template.Value {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return template.Value{}
+	}
+	var out template.Value
+	out.UnmarshalJSON(b)
+	return out
+}
+
+// plainOf is a template's value as decoded JSON.
+func plainOf(v template.Value) any {
+	var out any
+	json.Unmarshal(v.AppendJSON(nil), &out)
+	return out
+}
+
+// newRecord reads the request for a deployment. The body is read as leniently as Azure reads it, for az splices the
+// template's file into it as it is.
+func (m *Room) newRecord(ctx context.Context, r *arm.Request) (*record, error) {
+	if r.ID.Group() == "" {
+		return nil, arm.BadRequest("DeploymentScopeNotSupported", "", "lido deploys to resource groups only; the scope of '%s' is none. Use 'az deployment group create'.", r.ID)
+	}
+	body, err := template.Read(r.Body)
+	if err != nil {
+		return nil, fromTemplate(err)
+	}
+	for _, p := range r.Secrets {
+		body.MarkSecure(p)
+	}
+	props := body.Get("properties")
+	if props == nil || props.Kind != template.Object {
+		return nil, arm.BadRequest("InvalidRequestContent", "properties", "The request content was invalid: the deployment has no 'properties'.")
+	}
+	rec := &record{ID: r.ID.String(), Caller: r.Caller, BaseURL: r.BaseURL, Subscription: r.ID.Subscription(), CorrelationID: r.CorrelationID,
+		APIVersion: r.APIVersion, Now: m.now(), Seed: uuid.NewString()}
+	if rec.Mode, err = modeOf(props.Get("mode")); err != nil {
+		return nil, err
+	}
+	if err := m.readTemplate(ctx, rec, props, r.Body); err != nil {
+		return nil, err
+	}
+	if err := m.readParameters(ctx, rec, props, r.Body); err != nil {
+		return nil, err
+	}
+	return rec, m.readGroup(ctx, rec)
+}
+
+func modeOf(n *template.Node) (string, error) {
+	for _, mode := range []string{"Incremental", "Complete"} {
+		if strings.EqualFold(n.Str(), mode) {
+			return mode, nil
+		}
+	}
+	if !n.Present() {
+		return "Incremental", nil
+	}
+	return "", arm.BadRequest("InvalidRequestContent", "properties.mode", "The request content was invalid: the deployment mode '%s' is neither 'Incremental' nor 'Complete'.", n.Str())
+}
+
+// readTemplate takes the template from the request, or fetches what it links to.
+func (m *Room) readTemplate(ctx context.Context, rec *record, props *template.Node, body []byte) error {
+	inline, link := props.Get("template"), props.Get("templateLink")
+	if inline.Present() == link.Present() {
+		return arm.BadRequest("InvalidRequestContent", "properties.template", "The request content was invalid: exactly one of the properties 'template' and 'templateLink' must be given.")
+	}
+	if inline.Present() {
+		rec.Template, rec.TemplateSecrets = inline.Source(body), inline.Value().SecurePaths()
+		return nil
+	}
+	rec.Link = linkOf(link)
+	text, err := m.fetch(ctx, rec.Link, "templateLink")
+	rec.Template = string(text)
+	return err
+}
+
+func linkOf(n *template.Node) *templateLink {
+	return &templateLink{URI: n.Get("uri").Str(), RelativePath: n.Get("relativePath").Str(), QueryString: n.Get("queryString").Str(),
+		ContentVersion: n.Get("contentVersion").Str(), ID: n.Get("id").Str()}
+}
+
+// fetch gets what a link leads to.
+func (m *Room) fetch(ctx context.Context, link *templateLink, property string) ([]byte, error) {
+	switch {
+	case link.ID != "":
+		return nil, arm.BadRequest("InvalidTemplateSpec", "properties."+property+".id", "lido has no template specs; give the template itself or the URI of it.")
+	case link.URI == "" && link.RelativePath != "":
+		return nil, arm.BadRequest("InvalidTemplate", "properties."+property+".relativePath", "Deployment template validation failed: 'A relative path is only possible in a template that was itself linked by a URI.'.")
+	case m.Fetcher == nil:
+		return nil, arm.BadRequest("InvalidContentLink", "properties."+property, "Unable to download deployment content from '%s': lido was started without a way to fetch.", link.URI)
+	}
+	address := link.URI
+	if link.QueryString != "" && !strings.Contains(address, "?") {
+		address += "?" + strings.TrimPrefix(link.QueryString, "?")
+	}
+	text, err := m.Fetcher.Fetch(ctx, address)
+	if err != nil {
+		return nil, arm.BadRequest("InvalidContentLink", "properties."+property+".uri", "Unable to download deployment content from '%s'. %v. If this lido should take it from elsewhere, map the beginning of the URI to a directory or another URI under 'mirrors' in lido's configuration.", withoutQuery(link.URI), err)
+	}
+	return text, nil
+}
+
+func withoutQuery(s string) string {
+	before, _, _ := strings.Cut(s, "?")
+	return before
+}
+
+// absolute makes a link with a relative path absolute by the link of the template it stands in.
+func (l *templateLink) absolute(base *templateLink) error {
+	if l.URI != "" || l.RelativePath == "" || base == nil {
+		return nil
+	}
+	b, err := url.Parse(base.URI)
+	if err != nil {
+		return err
+	}
+	rel, err := url.Parse(l.RelativePath)
+	if err != nil {
+		return err
+	}
+	u := b.ResolveReference(rel)
+	if u.RawQuery == "" {
+		u.RawQuery = b.RawQuery
+	}
+	l.URI, l.RelativePath = u.String(), ""
+	if l.QueryString == "" {
+		l.QueryString = base.QueryString
+	}
+	return nil
+}
+
+// readParameters takes the parameters from the request, or fetches what it links to.
+func (m *Room) readParameters(ctx context.Context, rec *record, props *template.Node, body []byte) error {
+	given := props.Get("parameters")
+	rec.Parameters = "{}"
+	if link := props.Get("parametersLink"); link.Present() {
+		rec.ParamsLink = linkOf(link)
+		text, err := m.fetch(ctx, rec.ParamsLink, "parametersLink")
+		if err != nil {
+			return err
+		}
+		doc, err := template.Read(text)
+		if err != nil {
+			return fromTemplate(err)
+		}
+		given, body = doc.Get("parameters"), text
+	}
+	if !given.Present() {
+		return nil
+	}
+	if whole := given.Get("parameters"); whole != nil && whole.Kind == template.Object && given.Get("$schema") != nil {
+		given = whole // a parameter file as it is
+	}
+	if given.Kind != template.Object {
+		return arm.BadRequest("InvalidRequestContent", "properties.parameters", "The request content was invalid: 'parameters' is not an object.")
+	}
+	rec.Parameters, rec.ParameterSecrets = given.Source(body), given.Value().SecurePaths()
+	return nil
+}
+
+// readGroup notes what the template may read of its resource group.
+func (m *Room) readGroup(ctx context.Context, rec *record) error {
+	group := arm.ParsePath(rec.ID).GroupID()
+	return m.store.View(ctx, func(tx *store.Tx) error {
+		d, err := tx.Get(group.String())
+		if errors.Is(err, store.ErrNotFound) {
+			return arm.NotFound(group)
+		}
+		if err != nil {
+			return err
+		}
+		body, err := m.Server.Rendered(ctx, tx, d, m.groupDocument())
+		if err != nil {
+			return err
+		}
+		if body["tags"] == nil {
+			body["tags"] = map[string]any{}
+		}
+		rec.Group, err = json.Marshal(body)
+		return err
+	})
+}
+
+// fromTemplate turns an error of the template package into ARM's.
+func fromTemplate(err error) error {
+	var e *template.Error
+	if !errors.As(err, &e) {
+		return err
+	}
+	out := arm.Errorf(http.StatusBadRequest, e.Code, "%s", e.Message)
+	if e.Pos.Line > 0 {
+		out.AdditionalInfo = []arm.AdditionalInfo{{Type: "TemplateViolation", Info: map[string]any{"lineNumber": e.Pos.Line, "linePosition": e.Pos.Col, "path": e.Path}}}
+	}
+	return out
+}
