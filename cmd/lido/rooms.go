@@ -19,6 +19,7 @@ import (
 	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/compute"
 	"lido.dev/lido/internal/config"
+	"lido.dev/lido/internal/deploy"
 	"lido.dev/lido/internal/frontdoor"
 	"lido.dev/lido/internal/identity"
 	"lido.dev/lido/internal/image"
@@ -67,7 +68,7 @@ type rooms struct {
 func openRooms(ctx context.Context, p paths, opt upOptions, log *slog.Logger) (*rooms, error) {
 	m := &rooms{paths: p, log: log}
 	for _, step := range []func(context.Context, upOptions) error{
-		m.openConfig, m.openStore, m.openIdentity, m.openImages, m.openAPI, m.openStorage, m.openEngine, m.openDoor, m.openNetwork, m.openCompute,
+		m.openConfig, m.openStore, m.openIdentity, m.openImages, m.openAPI, m.openStorage, m.openEngine, m.openDoor, m.openNetwork, m.openCompute, m.openDeploy,
 	} {
 		if err := step(ctx, opt); err != nil {
 			return nil, errors.Join(err, m.Close())
@@ -245,6 +246,15 @@ func hostKeySeed(ctx context.Context, st *store.Store, box *secret.Box) (seed []
 		return err
 	})
 	return seed, err
+}
+
+// openDeploy opens the room of groups and deployments; what they deploy is registered by then.
+func (m *rooms) openDeploy(context.Context, upOptions) error {
+	room := deploy.New(deploy.Options{Server: m.arm, Fetcher: m.fetcher, Tenant: m.self.Tenant, Name: m.self.Name, Locations: []string{m.config.Location},
+		Environment: deploy.Environment{Name: cloud.Name, StorageSuffix: cloud.StorageSuffix, VaultSuffix: cloud.VaultSuffix}})
+	m.arm.Register(room.Types()...)
+	m.loops = append(m.loops, room.Run)
+	return nil
 }
 
 // handler serves the API's address: the login authority and the cloud's description, image aliases, and the rest is ARM.
