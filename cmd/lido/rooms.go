@@ -127,7 +127,7 @@ func (m *rooms) openImages(context.Context, upOptions) (err error) {
 	if m.catalogue, err = catalogueOf(m.config); err != nil {
 		return err
 	}
-	m.images, err = image.Open(m.paths.in("images"), image.Options{Log: m.log})
+	m.images, err = image.Open(m.paths.in("images"), image.Options{Log: m.log, Seeds: filepath.SplitList(os.Getenv("LIDO_IMAGE_SEEDS"))})
 	return err
 }
 

@@ -179,11 +179,11 @@ func clients(t *testing.T) map[string]string {
 	t.Helper()
 	cache := os.Getenv("LIDO_TEST_CACHE")
 	if cache == "" {
-		cache = "/var/cache/lido-test/clients"
+		cache = "/var/cache/lido-test"
 	}
 	found := map[string]string{}
 	for _, name := range []string{"az-new", "az-2.45"} {
-		az := filepath.Join(cache, name, "bin", "az")
+		az := filepath.Join(cache, "clients", name, "bin", "az")
 		if _, err := os.Stat(az); err == nil {
 			found[name] = az
 		}

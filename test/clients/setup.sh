@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Installs the clients that the whole-program tests drive, each into a virtual environment of its own:
 #   az-new   the newest azure-cli      az-2.45  azure-cli 2.45.0      sdk  the Azure SDK for Python
-# They go to LIDO_TEST_CACHE (default /var/cache/lido-test/clients), about 1 GB. What is there already and fits the
+# They go to clients/ in LIDO_TEST_CACHE (default /var/cache/lido-test), about 1 GB. What is there already and fits the
 # requirement file is left alone. Needs Python 3.11 with venv (PYTHON names another interpreter).
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-cache=${LIDO_TEST_CACHE:-/var/cache/lido-test/clients}
+cache=${LIDO_TEST_CACHE:-/var/cache/lido-test}/clients
 uv_version=0.13.9
 
 find_python() {
@@ -43,7 +43,9 @@ install_client() {
     "$uv" venv --quiet --python "$python" "$dir"
     "$uv" pip install --quiet --no-deps --python "$dir/bin/python" -r "$here/$name.txt"
     if [ -x "$dir/bin/az" ]; then # also compiles what every az run needs
-        AZURE_CONFIG_DIR=$dir/.warm AZURE_CORE_COLLECT_TELEMETRY=no "$dir/bin/az" version --output none
+        AZURE_CONFIG_DIR=$dir/.warm AZURE_CORE_COLLECT_TELEMETRY=no "$dir/bin/az" cloud list --output none
+        # az 2.45 needs three seconds to make its index of commands in a new configuration directory; tests copy it.
+        if [ -s "$dir/.warm/commandIndex.json" ]; then mv "$dir/.warm/commandIndex.json" "$dir/lido-command-index.json"; fi
         rm -rf "$dir/.warm"
     fi
     echo "$want" > "$stamp"

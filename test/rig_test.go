@@ -1,0 +1,242 @@
+//go:build root
+
+package test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"lido.dev/lido/internal/azenv"
+	"lido.dev/lido/internal/image/imagetest"
+)
+
+var clients = []string{"az-new", "az-2.45"}
+
+func cacheDir() string {
+	if dir := os.Getenv("LIDO_TEST_CACHE"); dir != "" {
+		return dir
+	}
+	return "/var/cache/lido-test"
+}
+
+func clientDir(name string) string { return filepath.Join(cacheDir(), "clients", name) }
+
+func TestScripts(t *testing.T) {
+	bin := buildLido(t)
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		Setup:               func(env *testscript.Env) error { return setup(env, bin) },
+		Condition:           condition,
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"up": cmdUp, "crash": cmdCrash, "az-env": cmdAzEnv, "eventually": cmdEventually, "python": cmdPython, "capture": cmdCapture,
+		},
+	})
+}
+
+// buildLido builds the program once for all scripts.
+func buildLido(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	cmd := exec.Command("go", "build", "-o", filepath.Join(dir, "lido"), "lido.dev/lido/cmd/lido")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build lido: %v\n%s", err, out)
+	}
+	return dir
+}
+
+// setup prepares a script's environment. Its data directory is not below the script's own, which the script's end
+// removes without asking whether something is still mounted there.
+func setup(env *testscript.Env, bin string) error {
+	data, err := os.MkdirTemp("", "lido-test-")
+	if err != nil {
+		return err
+	}
+	home := filepath.Join(env.WorkDir, "home")
+	if err := os.Mkdir(home, 0o700); err != nil {
+		return err
+	}
+	repo, err := filepath.Abs("..")
+	if err != nil {
+		return err
+	}
+	env.Setenv("PATH", bin+":"+env.Getenv("PATH")+":/usr/sbin:/sbin")
+	env.Setenv("HOME", home)
+	env.Setenv("DATA", data)
+	env.Setenv("LIDO_DATA", data)
+	env.Setenv("REPO", repo)
+	env.Setenv("CLIENTS", filepath.Join(cacheDir(), "clients"))
+	env.Setenv("LIDO_IMAGE_SEEDS", imagetest.Dir())
+	env.Defer(func() { purge(env, filepath.Join(bin, "lido"), data) })
+	return nil
+}
+
+// purge takes the script's lido away. What it cannot take away fails the test, so that leaks are seen.
+func purge(env *testscript.Env, lido, data string) {
+	t := env.T()
+	if testing.Verbose() || failed(t) {
+		if log, err := os.ReadFile(filepath.Join(data, "log", "lido.log")); err == nil {
+			t.Log("the server's log ends:\n" + lastLines(string(log), 40))
+		}
+	}
+	cmd := exec.Command(lido, "down", "--data", data, "--purge", "--yes")
+	cmd.Env = env.Vars
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatal(fmt.Sprintf("lido down --purge: %v\n%s", err, out))
+	}
+	if err := os.RemoveAll(data); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func failed(t testscript.T) bool {
+	f, ok := t.(interface{ Failed() bool })
+	return ok && f.Failed()
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimRight(s, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+func condition(cond string) (bool, error) {
+	kind, name, _ := strings.Cut(cond, ":")
+	switch kind {
+	case "client":
+		_, err := os.Stat(filepath.Join(clientDir(name), "bin"))
+		return err == nil, nil
+	case "image":
+		return hasImage(name), nil
+	}
+	return false, fmt.Errorf("unknown condition %q", cond)
+}
+
+func hasImage(name string) bool {
+	metas, _ := filepath.Glob(filepath.Join(imagetest.Dir(), "*", "*.json"))
+	for _, m := range metas {
+		var v struct {
+			Name string `json:"name"`
+		}
+		if data, err := os.ReadFile(m); err == nil && json.Unmarshal(data, &v) == nil && v.Name == name {
+			return true
+		}
+	}
+	return false
+}
+
+func cmdUp(ts *testscript.TestScript, neg bool, args []string) {
+	refuse(ts, neg, "up")
+	ts.Check(ts.Exec("lido", append([]string{"up", "--listen", "127.0.0.1:0", "--detach"}, args...)...))
+}
+
+func cmdCrash(ts *testscript.TestScript, neg bool, _ []string) {
+	refuse(ts, neg, "crash")
+	pid, err := serverPID(ts.Getenv("DATA"))
+	ts.Check(err)
+	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+	for range 500 {
+		if syscall.Kill(pid, 0) != nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	ts.Fatalf("process %d outlives kill -9", pid)
+}
+
+// serverPID is the process that holds the lock of a data directory.
+func serverPID(data string) (int, error) {
+	want, err := os.Stat(filepath.Join(data, "lock"))
+	if err != nil {
+		return 0, err
+	}
+	ino := fmt.Sprintf(":%d ", want.Sys().(*syscall.Stat_t).Ino)
+	locks, err := os.ReadFile("/proc/locks")
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(locks)) {
+		var n, pid int
+		var class, kind, mode string
+		if strings.Contains(line, ino) {
+			_, err := fmt.Sscanf(line, "%d: %s %s %s %d", &n, &class, &kind, &mode, &pid)
+			return pid, err
+		}
+	}
+	return 0, fmt.Errorf("no server runs with %s", data)
+}
+
+func cmdAzEnv(ts *testscript.TestScript, neg bool, args []string) {
+	refuse(ts, neg, "az-env")
+	if len(args) == 0 {
+		ts.Fatalf("usage: az-env NAME [ARGS...]")
+	}
+	name := args[0]
+	dir := filepath.Join(ts.Getenv("WORK"), name)
+	ts.Check(ts.Exec("lido", append([]string{"az", "env", "--dir", dir}, args[1:]...)...))
+	url := ""
+	for line := range strings.Lines(ts.ReadFile("stdout")) {
+		if rest, ok := strings.CutPrefix(line, "export LIDO_URL="); ok {
+			url = strings.Trim(strings.TrimSpace(rest), "'")
+		}
+	}
+	for k, v := range azenv.Vars(dir, url) {
+		ts.Setenv(k, v)
+	}
+	if index, err := os.ReadFile(filepath.Join(clientDir(name), "lido-command-index.json")); err == nil {
+		ts.Check(os.WriteFile(filepath.Join(dir, "commandIndex.json"), index, 0o600))
+	}
+	path := ts.Getenv("PATH")
+	for _, c := range clients {
+		path = strings.TrimPrefix(path, clientDir(c)+"/bin:")
+	}
+	ts.Setenv("PATH", clientDir(name)+"/bin:"+path)
+}
+
+func cmdEventually(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) < 2 {
+		ts.Fatalf("usage: eventually SECONDS COMMAND...")
+	}
+	limit, err := time.ParseDuration(args[0] + "s")
+	ts.Check(err)
+	for deadline := time.Now().Add(limit); ; time.Sleep(200 * time.Millisecond) {
+		err := ts.Exec(args[1], args[2:]...)
+		if (err == nil) != neg {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("not within %s s: %v: %v", args[0], args[1:], err)
+		}
+	}
+}
+
+func cmdPython(ts *testscript.TestScript, neg bool, args []string) {
+	err := ts.Exec(filepath.Join(clientDir("sdk"), "bin", "python"), args...)
+	if (err == nil) == neg {
+		ts.Fatalf("python %v: %v", args, err)
+	}
+}
+
+func cmdCapture(ts *testscript.TestScript, neg bool, args []string) {
+	refuse(ts, neg, "capture")
+	if len(args) != 1 {
+		ts.Fatalf("usage: capture NAME")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+func refuse(ts *testscript.TestScript, neg bool, name string) {
+	if neg {
+		ts.Fatalf("! %s makes no sense", name)
+	}
+}
