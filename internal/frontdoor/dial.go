@@ -61,10 +61,10 @@ func awaitConnected(f *os.File) error {
 		return err
 	}
 	var result error
-	waited := false
 	err = raw.Write(func(fd uintptr) bool {
-		if !waited {
-			waited = true
+		// Asked before waiting, too: readiness that came before the wait is not announced again.
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLOUT}}
+		if n, err := unix.Poll(p, 0); n == 0 && err == nil {
 			return false
 		}
 		code, err := unix.GetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_ERROR)

@@ -152,10 +152,13 @@ func inside(n *Network, t transit) error {
 	if err := uplinkUp(t); err != nil {
 		return err
 	}
+	if err := holes(n); err != nil {
+		return err
+	}
 	return bridgesUp(n)
 }
 
-// loopbackUp gives lo the front ends' addresses, so that what no rule takes is answered, not forwarded.
+// loopbackUp gives lo the internal front ends' addresses, so that ARP for them is answered.
 func loopbackUp(n *Network) error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
@@ -163,12 +166,42 @@ func loopbackUp(n *Network) error {
 	}
 	addrs := []netip.Prefix{netip.MustParsePrefix("127.0.0.1/8")}
 	for _, f := range n.FrontEnds {
-		addrs = append(addrs, netip.PrefixFrom(f.Addr, 32))
+		if f.Internal {
+			addrs = append(addrs, netip.PrefixFrom(f.Addr, 32))
+		}
 	}
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("loopback: %w", err)
 	}
 	return ensureAddrs(lo, addrs)
+}
+
+// holes lets what comes to a public front end and is not translated vanish. Were the addresses the namespace's own,
+// it would reset every session whenever somebody flushes the rules.
+func holes(n *Network) error {
+	have, err := netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Type: unix.RTN_BLACKHOLE}, netlink.RT_FILTER_TYPE)
+	if err != nil {
+		return fmt.Errorf("list routes: %w", err)
+	}
+	want := map[netip.Prefix]bool{}
+	for _, f := range n.FrontEnds {
+		if !f.Internal {
+			want[netip.PrefixFrom(f.Addr, 32)] = true
+		}
+	}
+	for _, r := range have {
+		if p := prefixOf(r.Dst); want[p] {
+			delete(want, p)
+		} else if err := netlink.RouteDel(&r); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("remove route to %v: %w", p, err)
+		}
+	}
+	for p := range want {
+		if err := netlink.RouteReplace(&netlink.Route{Dst: ipNet(p), Type: unix.RTN_BLACKHOLE}); err != nil {
+			return fmt.Errorf("route to %v: %w", p, err)
+		}
+	}
+	return nil
 }
 
 func uplinkUp(t transit) error {
@@ -183,7 +216,7 @@ func uplinkUp(t transit) error {
 		return fmt.Errorf("link %s: %w", uplink, err)
 	}
 	all := &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
-	err = netlink.RouteReplace(&netlink.Route{LinkIndex: up.Attrs().Index, Dst: all, Gw: t.host.AsSlice()})
+	err = netlink.RouteReplace(&netlink.Route{LinkIndex: up.Attrs().Index, Dst: all, Gw: t.host.AsSlice(), Flags: int(netlink.FLAG_ONLINK)})
 	if err != nil {
 		return fmt.Errorf("default route: %w", err)
 	}
@@ -321,7 +354,7 @@ func hostRoutes(n *Network, t transit) error {
 	}
 	for p := range want {
 		err := netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(p),
-			Gw: t.inside.AsSlice(), Src: t.host.AsSlice()})
+			Gw: t.inside.AsSlice(), Src: t.host.AsSlice(), Flags: int(netlink.FLAG_ONLINK)})
 		if err != nil {
 			return fmt.Errorf("route to %v: %w", p, err)
 		}

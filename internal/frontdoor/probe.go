@@ -26,6 +26,15 @@ func (s probeState) next(p Probe, good bool, now time.Time) (probeState, time.Du
 	return s, min(p.Interval, eagerness(now.Sub(s.since)))
 }
 
+// patience is how long a probe waits for its connection: for a backend that is looked for eagerly not long, since a
+// first packet that was lost (its link was not up yet) is repeated by the kernel only after a second.
+func (s probeState) patience(now time.Time) time.Duration {
+	if s.healthy {
+		return probeTimeout
+	}
+	return min(probeTimeout, eagerness(now.Sub(s.since))+5*time.Millisecond)
+}
+
 // eagerness is how soon to look again at a backend that has been away this long: a machine that boots is to be found
 // at once.
 func eagerness(away time.Duration) time.Duration {

@@ -6,7 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -111,11 +111,13 @@ func targetsOf(n Network) map[target]bool {
 func (p *prober) watch(ctx context.Context, t target, healthy bool) {
 	state := probeState{healthy: healthy, everGood: healthy, since: time.Now()}
 	for {
-		good := p.try(ctx, t)
+		began := time.Now()
+		good := p.try(ctx, t, state.patience(began))
 		if ctx.Err() != nil {
 			return
 		}
-		next, wait := state.next(t.probe, good, time.Now())
+		now := time.Now()
+		next, wait := state.next(t.probe, good, now)
 		state = next
 		if p.record(t.probe.ID, t.addr, state.healthy) {
 			p.changed()
@@ -123,38 +125,40 @@ func (p *prober) watch(ctx context.Context, t target, healthy bool) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(wait - now.Sub(began)):
 		}
 	}
 }
 
-func (p *prober) try(ctx context.Context, t target) bool {
+func (p *prober) try(ctx context.Context, t target, patience time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	to := netip.AddrPortFrom(t.addr, t.probe.Port)
-	if t.probe.HTTP {
-		return p.get(ctx, t.probe, to)
-	}
-	c, err := p.dial(ctx, to)
+	c, err := p.connect(ctx, netip.AddrPortFrom(t.addr, t.probe.Port), patience)
 	if err != nil {
 		return false
 	}
-	c.Close()
-	return true
+	defer c.Close()
+	return !t.probe.HTTP || p.get(ctx, t.probe, c)
+}
+
+func (p *prober) connect(ctx context.Context, to netip.AddrPort, patience time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	return p.dial(ctx, to)
 }
 
 // get is good on status 200, as Azure has it.
-func (p *prober) get(ctx context.Context, probe Probe, to netip.AddrPort) bool {
+func (p *prober) get(ctx context.Context, probe Probe, c net.Conn) bool {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
-		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx, to) },
+		DialContext:       func(context.Context, string, string) (net.Conn, error) { return c, nil },
 		TLSClientConfig:   &tls.Config{InsecureSkipVerify: true}, // a probe asks whether it answers, not who it is
 	}
 	scheme := "http"
 	if probe.TLS {
 		scheme = "https"
 	}
-	url := scheme + "://" + net.JoinHostPort(to.Addr().String(), strconv.Itoa(int(to.Port()))) + "/" + trimSlash(probe.Path)
+	url := scheme + "://" + c.RemoteAddr().String() + "/" + strings.TrimPrefix(probe.Path, "/")
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return false
@@ -166,11 +170,4 @@ func (p *prober) get(ctx context.Context, probe Probe, to netip.AddrPort) bool {
 	}
 	res.Body.Close()
 	return res.StatusCode == http.StatusOK
-}
-
-func trimSlash(path string) string {
-	if path != "" && path[0] == '/' {
-		return path[1:]
-	}
-	return path
 }

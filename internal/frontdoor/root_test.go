@@ -74,6 +74,9 @@ func prepareHost() {
 	check(run("ip", "addr", "add", "172.20.0.1/16", "dev", "lan1"))
 	check(run("ip", "link", "set", "lan1", "up"))
 	check(run("ip", "-n", "house", "addr", "add", "172.20.1.1/16", "dev", "eth0"))
+	for i := 2; i <= 60; i++ {
+		check(run("ip", "-n", "house", "addr", "add", fmt.Sprintf("172.20.1.%d/16", i), "dev", "eth0"))
+	}
 	check(run("ip", "-n", "house", "link", "set", "eth0", "up"))
 	check(run("ip", "-n", "house", "link", "set", "lo", "up"))
 	check(run("ip", "-n", "house", "route", "add", "default", "via", "172.20.0.1"))

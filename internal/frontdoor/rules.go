@@ -34,7 +34,7 @@ func routed(n *Network, tables map[uint32]Slots) *ruleset {
 	r := &ruleset{family: nftables.TableFamilyIPv4, name: tableName}
 	r.objects = timeouts(n)
 	r.sets = routedSets(n, tables)
-	r.chains = []*chain{preroutingChain(), inputChain(), forwardChain(n), outputChain(n), postroutingChain(n), wakerChain()}
+	r.chains = []*chain{preroutingChain(), refusalChain(), inputChain(), forwardChain(n), outputChain(n), postroutingChain(n), wakerChain()}
 	r.chains = append(r.chains, serviceChains(n)...)
 	r.chains = append(r.chains, groupChains(n)...)
 	return r
@@ -160,10 +160,20 @@ func translate(r Rule) []expr.Any {
 }
 
 // wakerChain is where a connection comes that no backend can be given to. A redirect to the waker's port belongs
-// here; without one the connection goes on to the front end's own address and is refused there.
+// here; without one the connection goes on untranslated and is refused (refusalChain).
 func wakerChain() *chain { return &chain{spec: nftables.Chain{Name: "waker"}} }
 
-// inputChain is what the namespace itself answers: names, pings, and refusals for front ends.
+// refusalChain answers what came to a front end and was not translated: nobody is there, said at once.
+func refusalChain() *chain {
+	after := nftables.ChainPriorityRef(*nftables.ChainPriorityNATDest + 10)
+	c := base("refusals", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, after, nftables.ChainPolicyAccept)
+	front := slices.Concat(exprs(loadIP(offDestination, reg1), inSet("frontends", reg1)), untranslated())
+	c.add("no machine behind the front end", front, matchProtocol(TCP), resetTCP())
+	c.add("no machine behind the front end", front, refuse())
+	return c
+}
+
+// inputChain is what the namespace itself answers: names and pings.
 func inputChain() *chain {
 	c := base("input", nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
 	c.add("replies", matchState(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED), accept())
@@ -172,9 +182,6 @@ func inputChain() *chain {
 	for _, p := range []Protocol{UDP, TCP} {
 		c.add("names", notLink(expr.MetaKeyIIFNAME, uplink), matchProtocol(p), matchPorts(2, PortRange{53, 53}), accept())
 	}
-	front := exprs(loadIP(offDestination, reg1), inSet("frontends", reg1))
-	c.add("no machine behind the front end", front, matchProtocol(TCP), resetTCP())
-	c.add("no machine behind the front end", front, refuse())
 	return c
 }
 
