@@ -46,7 +46,7 @@ class Hub:
             answer = self.session.get(f"{self.url}/user/{self.user}/api/status", timeout=60, allow_redirects=False)
             if answer.status_code == 200:
                 return
-            if answer.status_code == 302:  # to the hub, to be recognised
+            if answer.status_code in (302, 403):  # it does not know us yet: the page sends us to the hub and back
                 self.session.get(f"{self.url}/user/{self.user}/lab", timeout=60)
             time.sleep(0.5)
         raise SystemExit("JupyterLab did not start within two minutes")
