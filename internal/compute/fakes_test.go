@@ -135,7 +135,7 @@ func (everybody) Allowed(context.Context, arm.Caller, string, arm.ID) bool { ret
 type lab struct {
 	t       testing.TB
 	dir     string
-	engine  *sim.Engine
+	engine  machine.Engine
 	network *fakeNetwork
 	store   *store.Store
 	server  *arm.Server
@@ -146,7 +146,12 @@ type lab struct {
 
 func newLab(t testing.TB, engine sim.Config, change func(*Config)) *lab {
 	t.Helper()
-	l := &lab{t: t, dir: t.TempDir(), engine: sim.New(engine), network: &fakeNetwork{draining: map[string]bool{}}, change: change}
+	return newLabOn(t, sim.New(engine), change)
+}
+
+func newLabOn(t testing.TB, engine machine.Engine, change func(*Config)) *lab {
+	t.Helper()
+	l := &lab{t: t, dir: t.TempDir(), engine: engine, network: &fakeNetwork{draining: map[string]bool{}}, change: change}
 	l.open()
 	t.Cleanup(func() { l.close() })
 	l.put("/subscriptions/s/resourceGroups/G", `{"location":"local"}`)

@@ -39,8 +39,8 @@ func (g *guests) begin(who guest) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.servers[who.machine] != nil {
-		return nil
+	if err := g.room.ctx.Err(); err != nil || g.servers[who.machine] != nil {
+		return err
 	}
 	l, err := listenGuest(g.dir(who.machine))
 	if err != nil {

@@ -131,8 +131,8 @@ func (r *Room) Start() error {
 // Close stops reconciling. Machines run on.
 func (r *Room) Close() {
 	r.cancel()
-	r.wg.Wait()
 	r.guests.close()
+	r.wg.Wait()
 }
 
 func (r *Room) goRun(f func()) {
