@@ -1,7 +1,7 @@
 # lido: build, test, demo. `make help` lists the targets.
 GO ?= go
 
-.PHONY: help setup setup-test build test test-fast test-qemu
+.PHONY: help setup setup-test build test test-fast test-qemu bench
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -22,3 +22,6 @@ test: test-fast ## all tests
 
 test-qemu: ## lido on a fresh Debian 12 in a virtual machine without KVM
 	$(GO) test -tags qemu -count=1 -v -timeout 25m ./test/qemu
+
+bench: build ## measure lido beside its peers, as root (see bench/README.md for what the peers need)
+	$(GO) run ./bench/launch
