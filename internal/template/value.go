@@ -93,6 +93,9 @@ func numberValue(text string) Value {
 		return IntValue(n)
 	}
 	f, _ := strconv.ParseFloat(text, 64)
+	if !json.Valid([]byte(text)) { // leading zeros, a bare point
+		text = strconv.FormatFloat(f, 'g', -1, 64)
+	}
 	return Value{kind: Float, n: int64(math.Float64bits(f)), s: text}
 }
 

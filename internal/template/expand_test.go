@@ -1,0 +1,240 @@
+package template
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+// outputsOf expands a template and gives its outputs as JSON by name, worked out against w.
+func outputsOf(t *testing.T, template, given string, w world) map[string]string {
+	t.Helper()
+	outs, err := mustExpand(t, template, given).Outputs(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]string{}
+	for _, o := range outs {
+		m[o.Name] = string(o.Value.AppendJSON(nil))
+	}
+	return m
+}
+
+func TestVariablesAndParameters(t *testing.T) {
+	got := outputsOf(t, header(`
+		"parameters": {
+			"Name": {"type": "string"},
+			"long": {"type": "string", "defaultValue": "[concat(parameters('name'), '-', utcNow('yyyy'))]"},
+			"id": {"type": "string", "defaultValue": "[newGuid()]"},
+			"list": {"type": "array", "defaultValue": [1, "[add(1, 1)]"]}
+		},
+		"functions": [{"namespace": "my", "members": {"join": {
+			"parameters": [{"name": "a", "type": "string"}, {"name": "b", "type": "string"}],
+			"output": {"type": "string", "value": "[concat(parameters('a'), '+', parameters('b'))]"}}}}],
+		"variables": {
+			"b": "[toUpper(variables('A'))]",
+			"a": "[parameters('NAME')]",
+			"copy": [{"name": "disks", "count": 2, "input": {"name": "[concat('disk', copyIndex('disks', 1))]"}}],
+			"inner": {"copy": [{"name": "ports", "count": 3, "input": "[copyIndex('ports')]"}], "other": 1}
+		},
+		"resources": [],
+		"outputs": {
+			"long": {"type": "string", "value": "[parameters('long')]"},
+			"b": {"type": "string", "value": "[variables('b')]"},
+			"disks": {"type": "array", "value": "[variables('disks')]"},
+			"inner": {"type": "object", "value": "[variables('inner')]"},
+			"call": {"type": "string", "value": "[my.Join(variables('a'), 'x')]"},
+			"list": {"type": "array", "value": "[parameters('list')]"},
+			"absent": {"condition": false, "type": "string", "value": "[variables('nothing')]"},
+			"each": {"type": "array", "copy": {"count": 2, "input": "[copyIndex()]"}}
+		}`), `{"name": {"value": "pool"}}`, nil)
+	want := map[string]string{"long": `"pool-2026"`, "b": `"POOL"`, "disks": `[{"name":"disk1"},{"name":"disk2"}]`,
+		"inner": `{"ports":[0,1,2],"other":1}`, "call": `"pool+x"`, "list": `[1,2]`, "each": `[0,1]`}
+	for name, w := range want {
+		if got[name] != w {
+			t.Errorf("%s: %s, want %s", name, got[name], w)
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("outputs: %v", got)
+	}
+}
+
+func res(typ, name, more string) string {
+	return `{"type": "` + typ + `", "apiVersion": "2020-01-01", "name": "` + name + `"` + more + `}`
+}
+
+func TestWaysToDepend(t *testing.T) {
+	for _, on := range []string{"net", "A.B/nets/net", "a.b/NETS/Net", "[resourceId('A.B/nets', 'net')]", "loop", "A.B/nets/net/knots/one", "A.B/nets/knots/net/one", "net/one"} {
+		p := mustExpand(t, header(`"resources": [`+
+			res("A.B/cages", "cage", `, "dependsOn": ["`+on+`"]`)+","+
+			res("A.B/nets", "net", `, "copy": {"name": "loop", "count": 1}, "resources": [`+res("knots", "one", "")+`]`)+`]`), "")
+		if len(p.Resources[0].DependsOn) != 1 {
+			t.Errorf("%s: depends on %q", on, names(p.Resources[0].DependsOn))
+		}
+		if got := p.Resources[2]; got.Type != "A.B/nets/knots" || got.Name != "net/one" || names(got.DependsOn) != "net" {
+			t.Errorf("child: %s %s after %s", got.Type, got.Name, names(got.DependsOn))
+		}
+	}
+}
+
+func TestSerialCopy(t *testing.T) {
+	p := mustExpand(t, header(`"resources": [`+res("A.B/c", "[concat('n', copyIndex())]", `, "copy": {"name": "l", "count": 5, "mode": "Serial", "batchSize": 2}`)+`]`), "")
+	var got []string
+	for _, r := range p.Resources {
+		got = append(got, r.Name+":"+names(r.DependsOn))
+	}
+	if s := strings.Join(got, ", "); s != "n0:, n1:, n2:n0 n1, n3:n0 n1, n4:n2 n3" {
+		t.Error(s)
+	}
+}
+
+func TestSymbolicNames(t *testing.T) {
+	p := mustExpand(t, header(`"languageVersion": "2.0",
+		"definitions": {"size": {"type": "object", "properties": {"n": {"type": "int", "minValue": 1}, "note": {"type": "string", "nullable": true}}}},
+		"parameters": {"size": {"$ref": "#/definitions/size"}, "maybe": {"type": "string", "nullable": true}},
+		"resources": {
+			"cage": {"type": "A.B/cages", "apiVersion": "2020-01-01", "name": "c", "properties": {"net": "[reference('net').prefix]", "old": "[reference('old', '2020-01-01', 'full').location]"}},
+			"net": {"type": "A.B/nets", "apiVersion": "2020-01-01", "name": "n", "dependsOn": ["many"]},
+			"old": {"existing": true, "type": "A.B/nets", "apiVersion": "2020-01-01", "name": "o", "scope": "/subscriptions/x/resourceGroups/y"},
+			"many": {"copy": {"name": "many", "count": 2}, "type": "A.B/knots", "apiVersion": "2020-01-01", "name": "[format('k{0}', copyIndex())]"}
+		},
+		"outputs": {"names": {"type": "array", "value": "[map(references('many', 'full'), lambda('r', lambdaVariables('r').name))]"}, "maybe": {"type": "string", "nullable": true, "value": "[parameters('maybe')]"}}`),
+		`{"size": {"value": {"n": 2}}}`)
+	cage := p.Resources[0]
+	if names(cage.DependsOn) != "n o" || names(p.Resources[1].DependsOn) != "k0 k1" || !p.Resources[2].Existing {
+		t.Errorf("cage after %s, net after %s", names(cage.DependsOn), names(p.Resources[1].DependsOn))
+	}
+	w := world{
+		strings.ToLower(testGroup + "/providers/A.B/nets/n"):                      ObjectOf("properties", ObjectOf("prefix", StringValue("10.0.0.0/8"))),
+		strings.ToLower("/subscriptions/x/resourceGroups/y/providers/A.B/nets/o"): ObjectOf("location", StringValue("here")),
+		strings.ToLower(testGroup + "/providers/A.B/knots/k0"):                    ObjectOf("name", StringValue("k0")),
+		strings.ToLower(testGroup + "/providers/A.B/knots/k1"):                    ObjectOf("name", StringValue("k1")),
+	}
+	body, err := cage.Resolve(w)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(body.AppendJSON(nil)); got != `{"properties":{"net":"10.0.0.0/8","old":"here"}}` {
+		t.Error(got)
+	}
+	outs, err := p.Outputs(w)
+	if err != nil || string(outs[0].Value.AppendJSON(nil)) != `["k0","k1"]` || outs[1].Value.Kind() != Null {
+		t.Errorf("%v %v", outs, err)
+	}
+}
+
+// TestImplicitOrderClosesNoCircle: two that mention each other are ordered by what is demanded alone.
+func TestImplicitOrderClosesNoCircle(t *testing.T) {
+	p := mustExpand(t, header(`"resources": [`+
+		res("A.B/c", "a", `, "properties": {"uses": "[resourceId('A.B/c', 'b')]"}`)+","+
+		res("A.B/c", "b", `, "dependsOn": ["a"], "properties": {"parts": ["[concat(resourceId('A.B/c', 'b'), '/parts/x')]"]}`)+`]`), "")
+	if names(p.Resources[0].DependsOn) != "" || names(p.Resources[1].DependsOn) != "a" {
+		t.Errorf("a after %q, b after %q", names(p.Resources[0].DependsOn), names(p.Resources[1].DependsOn))
+	}
+}
+
+func TestNestedScopes(t *testing.T) {
+	inner := header(`"parameters": {"p": {"type": "string"}}, "resources": [], "outputs": {"o": {"type": "string", "value": "[parameters('p')]"}}`)
+	outer := header(`"resources": [` + res("A.B/c", "[concat(variables('v'), copyIndex(1))]", `, "copy": {"name": "l", "count": 2}, "properties": {"x": "[parameters('secret')]", "y": "[[literal]"}`) + `]`)
+	nested := func(scope, template string) string {
+		return res("Microsoft.Resources/deployments", scope, `, "properties": {"mode": "Incremental", "expressionEvaluationOptions": {"scope": "`+scope+`"}, "parameters": {"p": {"value": "[variables('v')]"}}, "template": `+template+`}`)
+	}
+	p := mustExpand(t, header(`"parameters": {"secret": {"type": "securestring"}}, "variables": {"v": "it's"}, "resources": [`+nested("inner", inner)+","+nested("outer", outer)+`]`), `{"secret": {"value": "[hush]"}}`)
+	if got := p.Resources[0].Body.At("properties", "template", "outputs", "o", "value").Str(); got != "[parameters('p')]" {
+		t.Errorf("inner scope was worked out: %s", got)
+	}
+	if got := p.Resources[0].Body.At("properties", "parameters", "p", "value").Str(); got != "it's" {
+		t.Errorf("parameter: %s", got)
+	}
+	body := p.Resources[1].Body
+	r := body.At("properties", "template", "resources").Items()[0]
+	for path, want := range map[string]string{"name": "[concat('it''s', copyIndex(1))]", "x": "[[hush]", "y": "[[literal]"} {
+		got := r.At(path).Str()
+		if path != "name" {
+			got = r.At("properties", path).Str()
+		}
+		if got != want {
+			t.Errorf("%s: %s, want %s", path, got, want)
+		}
+	}
+	if paths := body.SecurePaths(); len(paths) != 1 || paths[0] != "properties.template.resources[0].properties.x" {
+		t.Errorf("secure paths: %q", paths)
+	}
+	// The nested deployment reads what was made as the text that it was.
+	again := mustExpand(t, string(body.At("properties", "template").AppendJSON(nil)), "")
+	if got := again.Resources[1].Body.At("properties", "x").Str(); again.Resources[1].Name != "it's2" || got != "[hush]" {
+		t.Errorf("%s %s", again.Resources[1].Name, got)
+	}
+}
+
+func TestConditions(t *testing.T) {
+	p := mustExpand(t, header(`"resources": [`+
+		res("A.B/c", "a", `, "condition": "[equals(1, 2)]", "properties": "[div(1, 0)]"`)+","+
+		res("A.B/c", "b", `, "dependsOn": ["a"]`)+`]`), "")
+	if !p.Resources[0].Skipped || len(p.Resources[1].DependsOn) != 0 {
+		t.Error(describe(p))
+	}
+}
+
+func TestTemplateErrors(t *testing.T) {
+	for _, c := range []struct{ name, sections, given, want string }{
+		{"missing parameter", `"parameters": {"p": {"type": "string"}}, "resources": []`, "", "The value for the template parameter 'p' at line '1'"},
+		{"strange parameter", `"parameters": {"p": {"type": "int", "defaultValue": 1}}, "resources": []`, `{"q": {"value": 1}}`, "'q' in the parameters file are not valid"},
+		{"wrong type", `"parameters": {"p": {"type": "int"}}, "resources": []`, `{"p": {"value": "x"}}`, "Expected 'Integer'. Actual 'String'"},
+		{"not allowed", `"parameters": {"p": {"type": "string", "allowedValues": ["a", "b"]}}, "resources": []`, `{"p": {"value": "c"}}`, "not part of the allowed value(s): 'a,b'"},
+		{"too long", `"parameters": {"p": {"type": "string", "maxLength": 2}}, "resources": []`, `{"p": {"value": "abc"}}`, "less than or equal to '2'"},
+		{"too small", `"parameters": {"p": {"type": "int", "minValue": 3}}, "resources": []`, `{"p": {"value": 2}}`, "greater than or equal to '3'"},
+		{"null", `"parameters": {"p": {"type": "string"}}, "resources": []`, `{"p": {"value": null}}`, "is null"},
+		{"key vault", `"parameters": {"p": {"type": "securestring"}}, "resources": []`, `{"p": {"reference": {"keyVault": {"id": "/v"}, "secretName": "s"}}}`, "no key vaults yet"},
+		{"circle of variables", `"variables": {"a": "[variables('b')]", "b": "[variables('a')]"}, "resources": []`, "", "refers to itself"},
+		{"reference in a variable", `"variables": {"a": "[reference('x')]"}, "resources": []`, "", "'reference' is not expected at this location"},
+		{"no name", `"resources": [{"type": "A.B/c", "apiVersion": "1"}]`, "", "missing the 'name'"},
+		{"segments", `"resources": [` + res("A.B/c/d", "x", "") + `]`, "", "incorrect segment lengths"},
+		{"depends on nothing", `"resources": [` + res("A.B/c", "x", `, "dependsOn": ["y"]`) + `]`, "", "'y' is not defined in the template"},
+		{"refers to nothing", `"resources": [` + res("A.B/c", "x", `, "properties": "[reference('y')]"`) + `]`, "", "'y' referenced is not defined"},
+		{"twice", `"resources": [` + res("A.B/c", "x", "") + "," + res("a.b/C", "X", "") + `]`, "", "defined multiple times"},
+		{"circle", `"resources": [` + res("A.B/c", "x", `, "dependsOn": ["y"]`) + "," + res("A.B/c", "y", `, "dependsOn": ["z"]`) + "," + res("A.B/c", "z", `, "dependsOn": ["x"]`) + `]`, "",
+			"c/x', '" + testGroup + "/providers/A.B/c/y', '" + testGroup + "/providers/A.B/c/z', '" + testGroup + "/providers/A.B/c/x'"},
+		{"too many", `"resources": [` + res("A.B/c", "[concat('x', copyIndex())]", `, "copy": {"name": "l", "count": 801}`) + `]`, "", "from 0 to 800"},
+		{"property", `"variables": {"v": {"a": 1}}, "resources": [` + res("A.B/c", "x", `, "properties": {"p": "[variables('v').b]"}`) + `]`, "", "available properties are 'a'"},
+		{"output's type", `"resources": [], "outputs": {"o": {"type": "string", "value": 1}}`, "", "declared to be of type 'string'"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := expand(t, header(c.sections), c.given)
+			var e *Error
+			if !errors.As(err, &e) || !strings.Contains(e.Message, c.want) {
+				t.Errorf("%v\nwant %q", err, c.want)
+			}
+		})
+	}
+}
+
+func TestErrorsSayWhere(t *testing.T) {
+	_, err := expand(t, "{\n \"$schema\": \"x\", \"contentVersion\": \"1\",\n \"resources\": [\n  {\"type\": \"A.B/c\", \"apiVersion\": \"1\", \"name\": \"x\",\n   \"properties\": {\"deep\": [\"[parameters('p')]\"]}}]}", "")
+	var e *Error
+	if !errors.As(err, &e) || e.Pos != (Pos{5, 28}) || e.Path != "resources[0].properties.deep[0]" || !strings.Contains(e.Message, "at line '4' and column '3'") {
+		t.Errorf("%+v", err)
+	}
+}
+
+// TestDeferred: what only a running deployment knows is left open, and only that.
+func TestDeferred(t *testing.T) {
+	p := mustExpand(t, header(`"resources": [`+
+		res("A.B/c", "a", `, "location": "[resourceGroup().location]", "properties": {"ip": "[concat('http://', reference(resourceId('A.B/c', 'b')).ip)]", "key": "[listKeys('b', '2020-01-01').key]", "n": "[if(equals(reference('b').ip, 'x'), 1, 2)]"}`)+","+res("A.B/c", "b", "")+`]`), "")
+	a := p.Resources[0]
+	if a.Known() || a.Body.At("location").Str() != "local" || names(a.DependsOn) != "b" {
+		t.Fatal(describe(p))
+	}
+	b := strings.ToLower(testGroup + "/providers/A.B/c/b")
+	body, err := a.Resolve(world{b: ObjectOf("properties", ObjectOf("ip", StringValue("x"))), b + "/listkeys": ObjectOf("key", StringValue("k"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := string(body.At("properties").AppendJSON(nil)); got != `{"ip":"http://x","key":"k","n":1}` {
+		t.Error(got)
+	}
+	if paths := body.SecurePaths(); len(paths) != 1 || paths[0] != "properties.key" {
+		t.Errorf("secret: %q", paths)
+	}
+}
