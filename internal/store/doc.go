@@ -103,6 +103,9 @@ func (t *Tx) List(q Query) ([]*Doc, error) {
 // Put writes the desired half of a document and fills in the rest: a new one gets a UID and the given Status, an
 // existing one keeps its ID, UID, Status and creation time, and counts up its Generation if Desired changed.
 func (t *Tx) Put(d *Doc, now time.Time) error {
+	if d.Desired == nil {
+		d.Desired = json.RawMessage("{}")
+	}
 	old, err := t.Get(d.ID)
 	switch {
 	case errors.Is(err, ErrNotFound):

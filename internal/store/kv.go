@@ -28,6 +28,9 @@ func (t *Tx) GetKV(bucket, key string) ([]byte, error) {
 
 // SetKV writes a value.
 func (t *Tx) SetKV(bucket, key string, value []byte) error {
+	if value == nil {
+		value = []byte{} // NULL is not a value
+	}
 	_, err := t.tx.ExecContext(t.ctx, `INSERT OR REPLACE INTO kv (bucket, key, value) VALUES (?,?,?)`, bucket, key, value)
 	if err != nil {
 		return fmt.Errorf("store: set %s/%s: %w", bucket, key, err)

