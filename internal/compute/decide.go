@@ -90,9 +90,9 @@ func nextStep(v *instanceView, now time.Time) step {
 func mayRetry(v *instanceView, now time.Time) bool {
 	s := &v.Status
 	switch {
-	case s.Attempts == 0 && s.ProvisioningState != arm.Failed:
+	case s.Attempts == 0:
 		return true
-	case s.SetGeneration < v.SetGeneration || s.Settled < v.Generation && s.Settled > 0 && s.Attempts >= attemptsToFail:
+	case s.SetGeneration < v.SetGeneration || s.Settled < v.Generation && s.Attempts >= attemptsToFail:
 		return true // somebody wished for something new since
 	case s.Error != nil && s.Error.Code == codeAllocation && v.FreedAt.After(s.FailedAt):
 		return true
