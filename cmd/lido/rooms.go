@@ -153,7 +153,7 @@ func (m *rooms) openStorage(context.Context, upOptions) error {
 func (m *rooms) openEngine(_ context.Context, opt upOptions) error {
 	switch opt.engine {
 	case "sim":
-		m.engine = sim.New(sim.Config{})
+		m.engine = sim.New(sim.Config{Exec: simGuest})
 		return nil
 	case "runc":
 		engine, err := openRunc(m.paths, m.log)
