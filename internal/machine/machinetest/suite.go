@@ -161,6 +161,12 @@ func (b *bed) sh(id, script string) string {
 	return out.String()
 }
 
+// up waits until the machine's init says that all is well.
+func (b *bed) up(id string) {
+	b.t.Helper()
+	b.sh(id, `for i in $(seq 300); do test "$(systemctl is-system-running --wait 2>/dev/null)" = running && exit 0; sleep 0.1; done; systemctl --failed --no-legend; exit 1`)
+}
+
 func (b *bed) needsReal() {
 	b.t.Helper()
 	if !b.Real {

@@ -189,5 +189,5 @@ func (e *Engine) Purge() error {
 			return err
 		}
 	}
-	return errors.Join(e.Close(), os.RemoveAll(e.cfg.RunDir), os.RemoveAll(e.cfg.Dir))
+	return errors.Join(e.stopLXCFS(), e.Close(), os.RemoveAll(e.cfg.RunDir), os.RemoveAll(e.cfg.Dir))
 }

@@ -90,6 +90,9 @@ func Open(cfg Config) (*Engine, error) {
 	if e.lock, err = lockDir(cfg.Dir); err != nil {
 		return nil, err
 	}
+	if err := e.ensureLXCFS(); err != nil {
+		e.log.Warn("machines will see the host's CPUs and memory instead of their own size", "err", err)
+	}
 	if err := e.adoptAll(); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("machine engine: %w", err)
