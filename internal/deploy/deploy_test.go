@@ -274,3 +274,37 @@ func TestGroupGoesInOrder(t *testing.T) {
 		t.Errorf("left: %v", got)
 	}
 }
+
+func TestWhatIf(t *testing.T) {
+	l := newLido(t)
+	changes := func(properties string) map[string]string {
+		m := l.ok("POST", deployments+"x/whatIf", `{"properties": {`+properties+`}}`)
+		l.noSecretsIn(m)
+		out := map[string]string{}
+		for _, c := range at(m, "properties", "changes").([]any) {
+			id := at(c, "resourceId").(string)
+			kind := at(c, "changeType").(string)
+			list, _ := at(c, "delta").([]any)
+			for _, d := range list {
+				kind += " " + at(d, "propertyChangeType").(string) + ":" + at(d, "path").(string)
+			}
+			out[id[strings.LastIndexByte(id, '/')+1:]] = kind
+		}
+		return out
+	}
+	if got := changes(zooProperties); got["lion"] != "Create" || got["net"] != "Create" {
+		t.Errorf("before: %v", got)
+	}
+	l.deploy("first", zooProperties)
+	if got := changes(zooProperties); got["lion"] != "NoChange" || got["net"] != "NoChange" || len(got) != 2 {
+		t.Errorf("after: %v", got)
+	}
+	l.ok("PUT", sub+"/resourceGroups/zoo/providers/Test.Zoo/nets/stray", `{"location":"local"}`)
+	other := strings.ReplaceAll(strings.ReplaceAll(zooProperties, `"count": 2`, `"count": 3, "more": [1]`), "pass-word-1", "pass-word-10")
+	if got := changes(other); got["lion"] != "Modify Modify:properties.lock Modify:properties.count Create:properties.more" || got["stray"] != "Ignore" {
+		t.Errorf("changed: %v", got)
+	}
+	if got := changes(strings.Replace(zooProperties, "incremental", "Complete", 1)); got["stray"] != "Delete" {
+		t.Errorf("complete: %v", got)
+	}
+}

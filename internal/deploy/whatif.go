@@ -2,11 +2,198 @@ package deploy
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"strings"
 
 	"lido.dev/lido/internal/arm"
+	"lido.dev/lido/internal/secret"
+	"lido.dev/lido/internal/store"
+	"lido.dev/lido/internal/template"
 )
 
-// whatIf is not here yet.
-func (m *Room) whatIf(context.Context, *arm.Request) (*arm.Response, error) {
-	return nil, arm.BadRequest("WhatIfNotSupported", "", "lido does not work out yet what a deployment would change.")
+// change is what a deployment would do to one resource, as what-if shows it.
+type change struct {
+	ResourceID string          `json:"resourceId"`
+	Type       string          `json:"changeType"` // Create, Modify, NoChange, Delete, Ignore, Unsupported
+	Reason     string          `json:"unsupportedReason,omitempty"`
+	Before     *template.Value `json:"before,omitempty"`
+	After      *template.Value `json:"after,omitempty"`
+	Delta      []delta         `json:"delta,omitempty"`
+}
+
+// whatIf says what a deployment would change. It compares what the template says with what was wished before; what the
+// template leaves to lido is no change.
+func (m *Room) whatIf(ctx context.Context, r *arm.Request) (*arm.Response, error) {
+	w := &forecast{Room: m, ctx: ctx, r: r, seen: map[string]bool{}}
+	rec, err := w.plan(r, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.rest(rec); err != nil {
+		return nil, err
+	}
+	if w.changes == nil {
+		w.changes = []change{}
+	}
+	return arm.OK(map[string]any{"status": arm.Succeeded, "properties": map[string]any{"correlationId": r.CorrelationID, "changes": w.changes}}), nil
+}
+
+// forecast gathers the changes of a deployment and of those nested in it.
+type forecast struct {
+	*Room
+	ctx     context.Context
+	r       *arm.Request
+	changes []change
+	seen    map[string]bool // lower-cased ids that the deployment names
+}
+
+// plan adds the changes of one deployment.
+func (w *forecast) plan(r *arm.Request, depth int) (*record, error) {
+	rec, plan, err := w.check(w.ctx, r, depth)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range plan.Resources {
+		if p.Skipped || p.Existing {
+			continue
+		}
+		body := p.Body
+		if resolved, err := p.Resolve(&world{Room: w.Room, ctx: w.ctx, rec: rec}); err == nil {
+			body = resolved
+		}
+		if err := w.resource(rec, p, body, depth); err != nil {
+			return nil, err
+		}
+	}
+	return rec, nil
+}
+
+func (w *forecast) resource(rec *record, p *template.Resource, body template.Value, depth int) error {
+	if sameType(p.Type, TypeDeployment) {
+		return w.nested(rec, p, body, depth)
+	}
+	w.seen[strings.ToLower(p.ID)] = true
+	after := described(p.ID, p.APIVersion, body)
+	before, err := w.before(p.ID)
+	if err != nil {
+		return err
+	}
+	c := change{ResourceID: p.ID, Type: "Create"}
+	if before.Kind() == template.Null {
+		shown := veiled(after)
+		c.After = &shown
+	} else {
+		c.Delta = compareMembers(before, after, true)
+		c.Type = "Modify"
+		if len(c.Delta) == 0 {
+			c.Type = "NoChange"
+		}
+		shownBefore, shownAfter := veiled(before), veiled(after)
+		c.Before, c.After = &shownBefore, &shownAfter
+	}
+	w.changes = append(w.changes, c)
+	return nil
+}
+
+func (w *forecast) nested(rec *record, p *template.Resource, body template.Value, depth int) error {
+	if !body.Known() {
+		w.changes = append(w.changes, change{ResourceID: p.ID, Type: "Unsupported", Reason: "The nested deployment depends on values that are only known when other resources exist."})
+		return nil
+	}
+	inner := *w.r
+	inner.ID = arm.ParsePath(p.ID)
+	var err error
+	if inner.Body, inner.Secrets, err = requestBody(rec, p, body); err != nil {
+		return err
+	}
+	_, err = w.plan(&inner, depth+1)
+	return err
+}
+
+// rest adds what the group has besides: deleted in complete mode, else left alone.
+func (w *forecast) rest(rec *record) error {
+	var docs []*store.Doc
+	err := w.store.View(w.ctx, func(tx *store.Tx) (err error) {
+		docs, err = tx.List(store.Query{Under: w.r.ID.GroupID().String()})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, d := range docs {
+		if !isRoot(d) || w.seen[store.Key(d.ID)] {
+			continue
+		}
+		before, err := w.before(d.ID)
+		if err != nil {
+			return err
+		}
+		shown := veiled(before)
+		c := change{ResourceID: d.ID, Type: "Ignore", Before: &shown, After: &shown}
+		if rec.Mode == "Complete" {
+			c.Type, c.After = "Delete", nil
+		}
+		w.changes = append(w.changes, c)
+	}
+	return nil
+}
+
+// before is the wish that is stored for a resource, with its secrets opened and marked; or what a read shows when the
+// resource is part of another's document; null when there is none.
+func (w *forecast) before(id string) (template.Value, error) {
+	var v template.Value
+	var doc *store.Doc
+	err := w.store.View(w.ctx, func(tx *store.Tx) error {
+		d, err := tx.Get(id)
+		if err != nil {
+			return err
+		}
+		doc = d
+		var desired template.Value
+		if err := json.Unmarshal(d.Desired, &desired); err != nil {
+			return err
+		}
+		world := &world{Room: w.Room, ctx: w.ctx}
+		v, err = world.open(tx, d.ID, desired)
+		return err
+	})
+	if err == nil {
+		return described(doc.ID, doc.APIVersion, v), nil
+	}
+	if !errors.Is(err, store.ErrNotFound) {
+		return v, err
+	}
+	body, err := w.current(w.ctx, w.r, id)
+	if err != nil || body == nil {
+		return template.Value{}, err
+	}
+	return valueOf(body), nil
+}
+
+// described is a body with what tells the resource.
+func described(id, apiVersion string, body template.Value) template.Value {
+	s, rid := template.StringValue, arm.ParsePath(id)
+	out := template.ObjectOf("id", s(id), "name", s(rid.Name()), "type", s(rid.Type()), "apiVersion", s(apiVersion))
+	for _, key := range body.Keys() {
+		v, _ := body.Get(key)
+		if key == "location" {
+			v = s(arm.NormalLocation(v.Str()))
+		}
+		out = out.With(v, key)
+	}
+	return out
+}
+
+// veiled is v with secrets, and what is not known yet, replaced by words that say so.
+func veiled(v template.Value) template.Value {
+	return v.MapLeaves(func(leaf template.Value) template.Value {
+		switch {
+		case leaf.Secure() || strings.HasPrefix(leaf.Str(), secret.Prefix):
+			return template.StringValue("*******")
+		case leaf.Kind() == template.Unknown:
+			return template.StringValue("(known after deployment)")
+		}
+		return leaf
+	})
 }
