@@ -53,6 +53,10 @@ func (w *worker) launch(ctx context.Context, v *instanceView) error {
 			s.Image = l.image
 		}
 		s.well()
+		if len(v.Extensions) == 0 { // as wished for: spare the extra write
+			v.Machine = &machine.Info{State: machine.Running}
+			r.settleStatus(s, v)
+		}
 	})
 }
 

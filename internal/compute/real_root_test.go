@@ -184,16 +184,6 @@ func TestRealMachines(t *testing.T) {
 	l.empty()
 }
 
-func (l *lab) extensionMessage(instance int) string {
-	l.t.Helper()
-	view := l.get(fmt.Sprintf("%s/virtualMachines/%d/instanceView", setPath, instance))
-	list, _ := view["extensions"].([]any)
-	if len(list) == 0 {
-		return fmt.Sprint(view)
-	}
-	return list[0].(map[string]any)["statuses"].([]any)[0].(map[string]any)["message"].(string)
-}
-
 func testRunCommand(t *testing.T, l *lab) {
 	code, m, h := l.call("POST", setPath+"/virtualmachines/0/runCommand", `{"commandId":"RunShellScript","script":["echo out $who","echo err >&2; exit 3"],"parameters":[{"name":"who","value":"it's me"}]}`)
 	if code != 202 {
