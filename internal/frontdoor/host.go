@@ -7,10 +7,12 @@ import (
 	"net/netip"
 	"os/exec"
 	"strings"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Host is what the networks of one lido share on the host's side.
@@ -80,8 +82,23 @@ func networkHostTable(n *Network) *ruleset {
 	for _, p := range n.Prefixes {
 		post.add("client within the network's own prefix", matchLink(expr.MetaKeyOIFNAME, n.Link), matchPrefix(offSource, p), masquerade())
 	}
-	r.chains = []*chain{post}
+	r.chains = []*chain{post, forgetSoon(r, n)}
 	return r
+}
+
+// forgetSoon keeps the host from remembering closed connections to front ends for the kernel's two minutes: a client
+// that comes back to the same port by then would stall.
+func forgetSoon(r *ruleset, n *Network) *chain {
+	const name, fiveDays = "short", 5 * 24 * time.Hour
+	r.objects = []*nftables.NamedObj{{Name: name, Type: nftables.ObjTypeCtTimeout, Obj: timeoutPolicy(TCP, fiveDays)}}
+	c := base("timeouts", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityMangle, nftables.ChainPolicyAccept)
+	for _, f := range n.FrontEnds {
+		if !f.Internal {
+			c.add("to a front end", matchProtocol(TCP), matchPrefix(offDestination, netip.PrefixFrom(f.Addr, 32)),
+				matchState(expr.CtStateBitNEW), exprs(&expr.Objref{Type: unix.NFT_OBJECT_CT_TIMEOUT, Name: name}))
+		}
+	}
+	return c
 }
 
 func hostTableName(link string) string { return "lido_" + strings.TrimPrefix(link, "ld") }

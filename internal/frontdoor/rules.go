@@ -56,28 +56,33 @@ func routedSets(n *Network, tables map[uint32]Slots) []*set {
 		fronts.elements = append(fronts.elements, key(ip4(f.Addr)))
 	}
 	out, in := groupMaps(n)
-	ports, all := natSets(n)
-	return []*set{services, wholes, ports, all, slotSet(tables), selfSet(n), fronts, out, in}
+	ports, all, own := natSets(n)
+	return []*set{services, wholes, ports, all, own, slotSet(tables), selfSet(n), fronts, out, in}
 }
 
 func mapOf(name string, k, v nftables.SetDatatype) *set {
 	return &set{spec: nftables.Set{Name: name, IsMap: true, KeyType: k, DataType: v}}
 }
 
-func natSets(n *Network) (ports, all *set) {
-	ports, all = mapOf("nats", typeService, typeTarget), mapOf("nats_all", nftables.TypeIPAddr, nftables.TypeIPAddr)
+// natSets are the inbound NAT rules by port, those for all ports, and these the other way round.
+func natSets(n *Network) (ports, all, own *set) {
+	ports = mapOf("nats", typeService, typeTarget)
+	all, own = mapOf("nats_all", nftables.TypeIPAddr, nftables.TypeIPAddr), mapOf("own", nftables.TypeIPAddr, nftables.TypeIPAddr)
 	for _, r := range n.NATRules {
 		if r.Protocol == Any {
 			e := key(ip4(r.Addr))
 			e.Val = ip4(r.Backend)
 			all.elements = append(all.elements, e)
+			back := key(ip4(r.Backend))
+			back.Val = ip4(r.Addr)
+			own.elements = append(own.elements, back)
 			continue
 		}
 		e := key(ip4(r.Addr), []byte{byte(r.Protocol)}, port(r.Port))
 		e.Val = concat(ip4(r.Backend), port(r.BackendPort))
 		ports.elements = append(ports.elements, e)
 	}
-	return ports, all
+	return ports, all, own
 }
 
 // slotSet holds all slot tables: table number times 256 plus slot, as a mark, to the backend's address.
@@ -223,6 +228,8 @@ func postroutingChain(n *Network) *chain {
 	c := base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept)
 	c.add("a machine to itself", exprs(loadIP(offSource, word0), loadIP(offDestination, word1), inSet("selves", reg1)),
 		matchTranslated(), masquerade())
+	c.add("outbound under an address of its own", matchLink(expr.MetaKeyOIFNAME, uplink), exprs(loadIP(offSource, reg1), valueOf("own", reg1, reg1),
+		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: reg1}))
 	for _, p := range n.Prefixes {
 		c.add("outbound", matchLink(expr.MetaKeyOIFNAME, uplink), matchPrefix(offSource, p), masquerade())
 	}

@@ -309,6 +309,11 @@ func TestOtherWaysIn(t *testing.T) {
 	}
 	status := http.StatusServiceUnavailable
 	serveHTTP(t, two, &status)
+	serveIn(t, "house", "172.20.1.9:80", "house")
+	output(t, "ip", "netns", "exec", n.Namespace, "nft", "-st", "list", "table", "ip", "lido")
+	if _, seen := (client{t, two.space.name}).must("", "172.20.1.9:80"); seen != "172.20.0.1" {
+		t.Errorf("the house saw a machine as %s, not as the host", seen)
+	}
 	inOne := client{t, one.space.name}
 	time.Sleep(300 * time.Millisecond)
 	if c, err := inOne.dial("", "10.0.0.99:80"); err == nil {
