@@ -134,6 +134,7 @@ func (m *rooms) openImages(context.Context, upOptions) (err error) {
 func (m *rooms) openAPI(context.Context, upOptions) error {
 	m.arm = arm.New(m.store, m.box, m.identity, m.log)
 	m.arm.Subscription = m.self.Subscription
+	m.loops = append(m.loops, m.arm.Run)
 	self := &subscription.Room{Identity: m.self, Locations: []string{m.config.Location}}
 	m.arm.Register(self.Types()...)
 	return nil

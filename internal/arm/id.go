@@ -56,19 +56,23 @@ func ParsePath(path string) ID {
 	return id
 }
 
-// lastProviders finds the last "providers" segment that begins a resource's namespace; /subscriptions/S/providers and
-// /subscriptions/S/providers/NS[/register] are about providers themselves.
+// lastProviders finds the last "providers" segment that begins a resource's namespace, or -1. It stands where a type
+// would, so a resource or group may be named so. /subscriptions/S/providers and /subscriptions/S/providers/NS[/register]
+// are about providers themselves.
 func lastProviders(segs []string) int {
-	for i := len(segs) - 3; i >= 0; i-- {
+	last := -1
+	for i := 0; i+2 < len(segs); {
 		if !strings.EqualFold(segs[i], "providers") {
+			i += 2
 			continue
 		}
 		if verb := strings.ToLower(segs[i+2]); len(segs) == i+3 && (verb == "register" || verb == "unregister") {
-			continue
+			break
 		}
-		return i
+		last = i
+		i += 2 // the namespace stands where a name would
 	}
-	return -1
+	return last
 }
 
 // IsCollection tells whether the id names a collection rather than a resource.

@@ -153,6 +153,22 @@ func (s *Server) operation(ctx context.Context, id string) (*Operation, error) {
 	return op, err
 }
 
+// Run forgets old operations, at the start and each hour, until ctx ends.
+func (s *Server) Run(ctx context.Context) error {
+	tick := time.NewTicker(time.Hour)
+	defer tick.Stop()
+	for {
+		if err := s.Store.Update(ctx, s.PruneOperations); err != nil && ctx.Err() == nil {
+			s.Log.Error("forget old operations", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
 // PruneOperations forgets operations that ended a day ago.
 func (s *Server) PruneOperations(tx *store.Tx) error {
 	entries, err := tx.ListKV(bucketOps)

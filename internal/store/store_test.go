@@ -194,7 +194,9 @@ func TestKV(t *testing.T) {
 	if !errors.Is(err, ErrNotFound) {
 		t.Errorf("missing: %v", err)
 	}
-	update(t, s, func(tx *Tx) error { return errors.Join(tx.DeleteKV("b", "1"), tx.DeleteKV("b", "none"), tx.DeleteBucket("B")) })
+	update(t, s, func(tx *Tx) error {
+		return errors.Join(tx.DeleteKV("b", "1"), tx.DeleteKV("b", "none"), tx.DeleteBucket("B"))
+	})
 	s.View(t.Context(), func(tx *Tx) error {
 		b, _ := tx.ListKV("b")
 		other, _ := tx.ListKV("B")
