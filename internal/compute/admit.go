@@ -129,6 +129,9 @@ func (r *Room) admit(ctx context.Context, a *arm.Admission) error {
 		}
 	}
 	a.Refs = references(s.Properties.Profile.Network.Interfaces)
+	if p := s.Properties.Profile.OS.AdminPassword; p != "" && !strings.HasPrefix(p, secret.Prefix) {
+		go r.hashes.get(a.ID.Key(), p) // so that the machines need not wait for it
+	}
 	return nil
 }
 

@@ -69,14 +69,12 @@ func (r *Room) abandon(id string) {
 
 // launching is what a launch has gathered before it touches the engine.
 type launching struct {
-	id      string
-	size    Size
-	model   *Model // with secrets in clear
-	root    string
-	image   *ImageInfo // nil if the machine exists
-	setUID  string
-	fronts  []netip.Addr
-	secrets []string
+	id     string
+	size   Size
+	model  *Model // with secrets in clear
+	root   string
+	image  *ImageInfo // nil if the machine exists
+	fronts []netip.Addr
 }
 
 // prepare reads the model and has the image built, however long that takes.
@@ -84,12 +82,8 @@ func (w *worker) prepare(ctx context.Context, v *instanceView) (*launching, erro
 	r := w.c.room
 	l := &launching{id: machineID(v.UID, v.Wish.Serial)}
 	err := r.Store.View(ctx, func(tx *store.Tx) error {
-		d, err := tx.Get(w.setID)
-		if err != nil {
-			return err
-		}
-		l.setUID = d.UID
-		if l.model, l.secrets, err = r.openModel(tx, w.setID, v.Wish.Model); err != nil {
+		var err error
+		if l.model, _, err = r.openModel(tx, w.setID, v.Wish.Model); err != nil {
 			return err
 		}
 		l.fronts, err = r.Network.PoolAddresses(tx, l.model.Profile.Network.Interfaces)
@@ -170,7 +164,7 @@ func (r *Room) spec(setID string, v *instanceView, l *launching, nic machine.NIC
 	if err != nil {
 		return machine.Spec{}, err
 	}
-	admin, err := r.admin(l)
+	admin, err := r.admin(setID, l)
 	if err != nil {
 		return machine.Spec{}, err
 	}
@@ -186,7 +180,7 @@ func (r *Room) spec(setID string, v *instanceView, l *launching, nic machine.NIC
 	return s, nil
 }
 
-func (r *Room) admin(l *launching) (machine.Account, error) {
+func (r *Room) admin(setID string, l *launching) (machine.Account, error) {
 	os := &l.model.Profile.OS
 	a := machine.Account{Name: os.AdminUsername, UID: adminUID, Sudo: true, Groups: []string{"adm", "video", "plugdev", "docker"}}
 	for _, k := range os.Linux.SSH.PublicKeys {
@@ -195,7 +189,7 @@ func (r *Room) admin(l *launching) (machine.Account, error) {
 	if os.AdminPassword == "" {
 		return a, nil
 	}
-	hash, err := r.hashes.get(l.setUID, os.AdminPassword)
+	hash, err := r.hashes.get(store.Key(setID), os.AdminPassword)
 	a.PasswordHash = hash
 	return a, err
 }

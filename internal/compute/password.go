@@ -8,19 +8,19 @@ import (
 )
 
 // passwordHashes makes crypt(5) hashes of passwords. Hashing is slow on purpose, and a set's machines share a password,
-// so hashes are kept in memory, one for each set.
+// so hashes are kept in memory, one for each set, and begun when the set is wished for.
 type passwordHashes struct {
 	mu    sync.Mutex
-	known map[[2]string]string // set's uid, password -> hash
+	known map[[2]string]string // set's key, password -> hash
 }
 
 // hashRounds is ten times crypt's default: about 20 ms, at a login and once for a set.
 const hashRounds = 50000
 
-func (p *passwordHashes) get(setUID, password string) (string, error) {
+func (p *passwordHashes) get(setKey, password string) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	key := [2]string{setUID, password}
+	key := [2]string{setKey, password}
 	if h := p.known[key]; h != "" {
 		return h, nil
 	}

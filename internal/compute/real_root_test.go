@@ -215,3 +215,30 @@ func testRestartWithin(t *testing.T, l *lab) {
 	}
 	l.sh(0, "test -e /mnt/share/a && curl -s --unix-socket /run/lido/host.sock http://lido/v1/self")
 }
+
+// TestRealLaunch says how long it takes from a wish to its machines' start.
+func TestRealLaunch(t *testing.T) {
+	l := newRealLab(t)
+	for _, n := range []int{1, 8} {
+		start := time.Now()
+		h := l.put(setPath, setBody(n, ""))
+		put := time.Since(start)
+		l.succeed(h)
+		infos, err := l.engine.List(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var first, last time.Duration
+		for _, m := range infos {
+			d := m.StartedAt.Sub(start)
+			last = max(last, d)
+			if first == 0 || d < first {
+				first = d
+			}
+		}
+		t.Logf("%d machines: PUT answered after %v, first started after %v, last after %v, settled after %v", n, put, first, last, time.Since(start))
+		_, _, h = l.call("DELETE", setPath, "")
+		l.succeed(h)
+		l.empty()
+	}
+}

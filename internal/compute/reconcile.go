@@ -154,8 +154,8 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// run makes passes over the set whenever it is woken. After a pass it rests for twice as long as that took, so that a
-// large set's passes stay a constant share of the work however often its instances wake it.
+// run makes passes over the set whenever it is woken. After a pass that changed no membership it rests for twice as
+// long as that took, so that a large set's passes stay a constant share of the work however often its instances wake it.
 func (c *controller) run() {
 	ctx := c.room.ctx
 	var due <-chan time.Time
@@ -167,7 +167,7 @@ func (c *controller) run() {
 		case <-due:
 		}
 		start := time.Now()
-		next, gone, err := c.pass(ctx)
+		next, again, gone, err := c.pass(ctx)
 		if ctx.Err() != nil || gone {
 			return
 		}
@@ -179,35 +179,33 @@ func (c *controller) run() {
 		if !next.IsZero() {
 			due = time.After(next.Sub(c.room.Now()))
 		}
-		if took := time.Since(start); took > time.Millisecond {
+		if again {
+			c.wakeUp()
+		} else if took := time.Since(start); took > time.Millisecond {
 			sleep(ctx, min(2*took, time.Second))
 		}
 	}
 }
 
 // pass looks at the whole set once: it changes its membership, starts workers, and ends what is done. It returns when
-// it wants to be called again at the latest, and whether the set is gone.
-func (c *controller) pass(ctx context.Context) (next time.Time, gone bool, err error) {
+// it wants to be called again at the latest, whether that is at once, and whether the set is gone.
+func (c *controller) pass(ctx context.Context) (next time.Time, again, gone bool, err error) {
 	s, err := c.look(ctx)
 	if errors.Is(err, store.ErrNotFound) {
-		return next, c.retire(), nil
+		return next, false, c.retire(), nil
 	}
 	if err != nil {
-		return next, false, err
+		return next, false, false, err
 	}
 	p := decideSet(&s.view)
 	for _, i := range p.Surplus {
 		c.room.busy.forget(i.Key) // counted anew before it goes
 	}
-	again, err := c.carryOut(ctx, s, p)
+	again, err = c.carryOut(ctx, s, p)
 	if err != nil || p.Gone {
-		c.wakeUp()
-		return next, false, err
+		return next, p.Gone, false, err
 	}
-	if again {
-		c.wakeUp()
-	}
-	return c.startWorkers(s), false, nil
+	return c.startWorkers(s), again, false, nil
 }
 
 func (c *controller) wakeUp() {
