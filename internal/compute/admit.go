@@ -313,8 +313,8 @@ func checkLogin(a *arm.Admission, s *set) error {
 	switch {
 	case bool(os.Linux.DisablePasswordAuthentication) && len(keys) == 0:
 		return invalid(pathOS+".linuxConfiguration.ssh.publicKeys", "Authentication using either SSH or by user name and password must be enabled in Linux profile. Give a public key.")
-	case bool(os.Linux.DisablePasswordAuthentication) && os.AdminPassword != "":
-		return invalid(pathOS+".adminPassword", "Parameter 'adminPassword' is not allowed when disablePasswordAuthentication is true.")
+	case bool(os.Linux.DisablePasswordAuthentication):
+		return nil // templates give a password (or the key again) all the same; no account gets it
 	case os.AdminPassword == "" && len(keys) == 0:
 		return invalid(pathOS+".adminPassword", "Required parameter 'adminPassword' is missing (null). Give a password or a public key.")
 	}

@@ -186,7 +186,7 @@ func (r *Room) admin(setID string, l *launching) (machine.Account, error) {
 	for _, k := range os.Linux.SSH.PublicKeys {
 		a.AuthorizedKeys = append(a.AuthorizedKeys, strings.TrimSpace(k.KeyData))
 	}
-	if os.AdminPassword == "" {
+	if os.AdminPassword == "" || bool(os.Linux.DisablePasswordAuthentication) {
 		return a, nil
 	}
 	hash, err := r.hashes.get(store.Key(setID), os.AdminPassword)

@@ -84,7 +84,11 @@ func azureSizes() []Size {
 
 func singleSizes() []Size {
 	const b, d1, d2, ds2, nc, nc3, t4, a2 = "standardBSFamily", "standardDFamily", "standardDv2Family", "standardDSv2Family", "standardNCFamily", "standardNCSv3Family", "Standard NCASv3_T4 Family", "standardAv2Family"
+	const a = "standardA0_A7Family"
 	return []Size{
+		{"Standard_A0", 1, 768, 20480, 1, a, 0}, {"Standard_A1", 1, 1792, 71680, 2, a, 0}, {"Standard_A2", 2, 3584, 138240, 4, a, 0},
+		{"Standard_A3", 4, 7168, 291840, 8, a, 0}, {"Standard_A4", 8, 14336, 619520, 16, a, 0}, {"Standard_A5", 2, 14336, 138240, 4, a, 0},
+		{"Standard_A6", 4, 28672, 291840, 8, a, 0}, {"Standard_A7", 8, 57344, 619520, 16, a, 0},
 		{"Standard_B1ls", 1, 512, 4096, 2, b, 0}, {"Standard_B1s", 1, 1024, 4096, 2, b, 0}, {"Standard_B1ms", 1, 2048, 4096, 2, b, 0},
 		{"Standard_B2s", 2, 4096, 8192, 4, b, 0}, {"Standard_B2ms", 2, 8192, 16384, 4, b, 0}, {"Standard_B4ms", 4, 16384, 32768, 8, b, 0},
 		{"Standard_B8ms", 8, 32768, 65536, 16, b, 0}, {"Standard_B12ms", 12, 49152, 98304, 16, b, 0}, {"Standard_B16ms", 16, 65536, 131072, 32, b, 0},

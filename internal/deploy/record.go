@@ -143,7 +143,7 @@ func (m *Room) inputs(rec *record, doc *template.Node) template.Inputs {
 	var group template.Value
 	group.UnmarshalJSON(rec.Group)
 	tmpl := template.ObjectOf("$schema", doc.Get("$schema").Value(), "contentVersion", doc.Get("contentVersion").Value())
-	props := []any{"template", tmpl, "templateHash", s(hash(rec.Template)), "mode", s(rec.Mode), "provisioningState", s(stateAccepted)}
+	props := []any{"template", tmpl, "templateHash", s(hash(rec.Template)), "parameters", template.ObjectOf(), "mode", s(rec.Mode), "provisioningState", s(stateAccepted)}
 	if rec.Link != nil {
 		props = append(props, "templateLink", valueOf(rec.Link))
 	}
