@@ -70,7 +70,7 @@ func (f files) Fetch(_ context.Context, url string) ([]byte, error) {
 	if text, ok := f[url]; ok {
 		return []byte(text), nil
 	}
-	return nil, fmt.Errorf("fetch %s: not found", url)
+	return nil, fmt.Errorf("fetch %s: not found; add it under mirrors", url)
 }
 
 var linked = files{}

@@ -131,7 +131,7 @@ func (m *Room) fetch(ctx context.Context, link *templateLink, property string) (
 	}
 	text, err := m.Fetcher.Fetch(ctx, address)
 	if err != nil {
-		return nil, arm.BadRequest("InvalidContentLink", "properties."+property+".uri", "Unable to download deployment content from '%s'. %v. If this lido should take it from elsewhere, map the beginning of the URI to a directory or another URI under 'mirrors' in lido's configuration.", withoutQuery(link.URI), err)
+		return nil, arm.BadRequest("InvalidContentLink", "properties."+property+".uri", "Unable to download deployment content from '%s'. %v", withoutQuery(link.URI), err)
 	}
 	return text, nil
 }
