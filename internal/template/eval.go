@@ -116,6 +116,14 @@ func (e *env) evalCall(x *call) (Value, error) {
 	case f == nil:
 		return e.evalUserCall(x)
 	}
+	v, err := e.apply(f, x)
+	if err == nil && v.tooBig() {
+		return Value{}, faultf("The template language function '%s' gives a value that is too large.", x.shown)
+	}
+	return v, err
+}
+
+func (e *env) apply(f *function, x *call) (Value, error) {
 	if f.special != nil {
 		if err := f.arity(x); err != nil {
 			return Value{}, err

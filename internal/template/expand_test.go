@@ -2,6 +2,7 @@ package template
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 )
@@ -236,5 +237,19 @@ func TestDeferred(t *testing.T) {
 	}
 	if paths := body.SecurePaths(); len(paths) != 1 || paths[0] != "properties.key" {
 		t.Errorf("secret: %q", paths)
+	}
+}
+
+// TestBombs: values that double at each step end with an error, and soon.
+func TestBombs(t *testing.T) {
+	for _, f := range []string{"createArray(%s, %s)", "concat(%s, %s)", "createObject('a', %s, 'b', %s)", "format('{0}{1}', %s, %s)"} {
+		vars := `"v0": "0123456789"`
+		for i := 1; i < 40; i++ {
+			v := fmt.Sprintf("variables('v%d')", i-1)
+			vars += fmt.Sprintf(`, "v%d": "[%s]"`, i, fmt.Sprintf(f, v, v))
+		}
+		if _, err := expand(t, header(`"variables": {`+vars+`}, "resources": []`), ""); err == nil || !strings.Contains(err.Error(), "too large") {
+			t.Errorf("%s: %.200v", f, err)
+		}
 	}
 }

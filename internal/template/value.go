@@ -34,6 +34,7 @@ type Value struct {
 	kind    Kind
 	secure  bool // it, or something in it, derives from a secret
 	unknown bool // it, or something in it, is not known yet
+	size    int32
 	n       int64
 	s       string
 	arr     []Value
@@ -81,11 +82,23 @@ func UnknownValue() Value { return Value{kind: Unknown, unknown: true} }
 func ArrayValue(items []Value) Value {
 	v := Value{kind: Array, arr: items}
 	for i := range items {
+		v.grow(&items[i])
 		v.secure = v.secure || items[i].secure
 		v.unknown = v.unknown || items[i].unknown
 	}
 	return v
 }
+
+// maxSize is how many parts a value may have, those of its parts counted; also how long its strings may be in sum.
+const maxSize = 1 << 20
+
+// grow counts a part of v. Values share their parts, so a small one can have very many.
+func (v *Value) grow(part *Value) {
+	v.size = min(v.size+part.size+int32(min(len(part.s)/8, maxSize))+1, maxSize+1)
+}
+
+// tooBig says that v is larger than any honest template needs.
+func (v *Value) tooBig() bool { return v.size > maxSize || len(v.s) > 8*maxSize }
 
 // numberValue makes a number of its digits in a document; what does not fit a whole number keeps its text.
 func numberValue(text string) Value {
@@ -137,6 +150,7 @@ func (b *objectBuilder) add(key string, v Value) {
 func (b *objectBuilder) value() Value {
 	v := Value{kind: Object, obj: &b.o}
 	for i := range b.o.vals {
+		v.grow(&b.o.vals[i])
 		v.secure = v.secure || b.o.vals[i].secure
 		v.unknown = v.unknown || b.o.vals[i].unknown
 	}
