@@ -37,7 +37,7 @@ type Engine interface {
 	Stop(ctx context.Context, id string, grace time.Duration) error
 	// Delete ends the machine at once and removes every trace of it. Deleting an unknown machine does nothing.
 	Delete(ctx context.Context, id string) error
-	// Get returns one machine, or ErrNotFound.
+	// Get returns one machine, or ErrNotFound. Neither it nor List waits for what is being done to a machine.
 	Get(ctx context.Context, id string) (Info, error)
 	// List returns all machines of this engine, ordered by id.
 	List(ctx context.Context) ([]Info, error)
@@ -50,7 +50,7 @@ type Engine interface {
 	// Unmount takes a mount away by its target.
 	Unmount(ctx context.Context, id string, target string) error
 	// Watch calls notify with a machine's id whenever its state changed by itself (exit, crash, poweroff, reboot),
-	// until ctx ends. It may call more often than needed.
+	// until ctx ends. It may call more often than needed; notify may call the engine.
 	Watch(ctx context.Context, notify func(id string)) error
 }
 

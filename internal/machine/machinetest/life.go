@@ -148,7 +148,12 @@ func (b *bed) watching(id string, f func()) {
 	b.t.Helper()
 	ctx, cancel := context.WithCancel(b.ctx)
 	seen, ended := make(chan string, 100), make(chan error, 1)
-	go func() { ended <- b.Watch(ctx, func(id string) { seen <- id }) }()
+	go func() {
+		ended <- b.Watch(ctx, func(id string) {
+			b.Get(ctx, id) // a watcher may look at the machine that it is told about
+			seen <- id
+		})
+	}()
 	time.Sleep(20 * time.Millisecond)
 	f()
 	select {

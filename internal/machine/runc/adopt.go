@@ -46,6 +46,7 @@ func (e *Engine) adopt(id string) error {
 	defer b.mu.Unlock()
 	e.machines[id] = b
 	e.cpuSets[id] = r.CPUSet
+	e.publish(r)
 	if r.Phase != ready {
 		e.killStrays(id)
 		return e.unmake(b)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -56,6 +57,9 @@ type Engine struct {
 	watchers map[int]func(string)
 	nextW    int
 
+	infoMu sync.RWMutex
+	infos  map[string]machine.Info // as last recorded, so that nobody waits for a sequence to look at a machine
+
 	strays map[string][]int // while opening: processes that work on a machine's container
 
 	cpuMu   sync.Mutex
@@ -82,7 +86,7 @@ func Open(cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("machine engine: %w", err)
 	}
-	e := &Engine{cfg: cfg, host: host, log: cfg.Log, machines: map[string]*box{}, watchers: map[int]func(string){}, cpuSets: map[string]string{}}
+	e := &Engine{cfg: cfg, host: host, log: cfg.Log, machines: map[string]*box{}, watchers: map[int]func(string){}, infos: map[string]machine.Info{}, cpuSets: map[string]string{}}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if err := e.makeDirs(); err != nil {
 		return nil, fmt.Errorf("machine engine: %w", err)
@@ -184,37 +188,32 @@ func (e *Engine) box(id string) (*box, error) {
 	return b, nil
 }
 
-// Get returns one machine.
+// Get returns one machine. Like List it never waits for what is being done to a machine.
 func (e *Engine) Get(_ context.Context, id string) (machine.Info, error) {
-	b, err := e.box(id)
-	if err != nil {
-		return machine.Info{}, err
+	e.infoMu.RLock()
+	defer e.infoMu.RUnlock()
+	info, ok := e.infos[id]
+	if !ok {
+		return machine.Info{}, fmt.Errorf("machine %q: %w", id, machine.ErrNotFound)
 	}
-	defer b.mu.Unlock()
-	return b.rec.info(), nil
+	return info, nil
 }
 
 // List returns all machines, ordered by id.
-func (e *Engine) List(ctx context.Context) ([]machine.Info, error) {
-	e.mu.Lock()
-	ids := make([]string, 0, len(e.machines))
-	for id := range e.machines {
-		ids = append(ids, id)
+func (e *Engine) List(context.Context) ([]machine.Info, error) {
+	e.infoMu.RLock()
+	defer e.infoMu.RUnlock()
+	return slices.SortedFunc(maps.Values(e.infos), func(a, b machine.Info) int { return strings.Compare(a.ID, b.ID) }), nil
+}
+
+// publish makes a record visible, once the machine is whole.
+func (e *Engine) publish(r *record) {
+	if r.Phase == creating {
+		return
 	}
-	e.mu.Unlock()
-	slices.Sort(ids)
-	infos := make([]machine.Info, 0, len(ids))
-	for _, id := range ids {
-		info, err := e.Get(ctx, id)
-		if errors.Is(err, machine.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		infos = append(infos, info)
-	}
-	return infos, nil
+	e.infoMu.Lock()
+	defer e.infoMu.Unlock()
+	e.infos[r.Spec.ID] = r.info()
 }
 
 // Watch calls notify whenever a machine changed by itself.
@@ -237,16 +236,17 @@ func (e *Engine) Watch(ctx context.Context, notify func(id string)) error {
 	}
 }
 
+// notify tells the watchers, on a goroutine of its own: its caller may hold a machine's mutex, and a watcher may ask
+// about that machine.
 func (e *Engine) notify(id string) {
 	e.mu.Lock()
-	fns := make([]func(string), 0, len(e.watchers))
-	for _, f := range e.watchers {
-		fns = append(fns, f)
-	}
+	fns := slices.Collect(maps.Values(e.watchers))
 	e.mu.Unlock()
-	for _, f := range fns {
-		f(id)
-	}
+	e.wg.Go(func() {
+		for _, f := range fns {
+			f(id)
+		}
+	})
 }
 
 // recordedIDs lists the machines that have a directory.

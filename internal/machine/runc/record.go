@@ -59,8 +59,9 @@ func (r *record) info() machine.Info {
 	return i
 }
 
-// save writes the record so that a reader finds the old one or the new one, never half of it.
+// save publishes the record and writes it so that a reader finds the old one or the new one, never half of it.
 func (e *Engine) save(r *record) error {
+	e.publish(r)
 	data, err := json.MarshalIndent(r, "", " ")
 	if err != nil {
 		return err
