@@ -184,7 +184,7 @@ func (m *rooms) openDoor(_ context.Context, opt upOptions) error {
 }
 
 func (m *rooms) openNetwork(context.Context, upOptions) error {
-	opt := network.Options{Public: m.config.PublicAddresses, Log: m.log}
+	opt := network.Options{Public: m.config.PublicAddresses, ProxyARP: m.config.ProxyARP, Log: m.log}
 	for _, p := range m.config.Publish {
 		opt.Publish = append(opt.Publish, network.Publish{Listen: p.Listen, To: p.To})
 	}

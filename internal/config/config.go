@@ -23,6 +23,10 @@ type Config struct {
 	// Publish opens ports of this box's own address for a box that has only one. Default: none.
 	Publish []Publish `json:"publish,omitempty"`
 
+	// ProxyARP names links of this box (eth0) on which it answers ARP for public addresses, for PublicAddresses that
+	// are part of the office's own range. Default: none.
+	ProxyARP []string `json:"proxyARP,omitempty"`
+
 	// Images adds to the image catalogue or replaces parts of it, in the form that package image gives it.
 	Images Section `json:"images,omitempty"`
 

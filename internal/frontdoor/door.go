@@ -30,9 +30,11 @@ type Door struct {
 	tag  string
 	opts Options
 
+	hostMu sync.Mutex // held while the host's side is changed
+
 	mu    sync.Mutex
 	rooms map[string]*room // by namespace
-	host  Host
+	host  *Host            // as last applied; nil before
 }
 
 // New returns a door for the lido with this tag (six characters that all its names on the host carry).
@@ -61,19 +63,35 @@ func (d *Door) Apply(ctx context.Context, n Network) error {
 		r = newRoom(d, n.Namespace)
 		d.rooms[n.Namespace] = r
 	}
-	host := d.host
 	d.mu.Unlock()
-	if err := r.apply(ctx, n, host); err != nil {
+	fronts := *r.fronts.Load()
+	if err := r.apply(n); err != nil {
 		return fmt.Errorf("network %s: %w", n.ID, err)
 	}
-	return nil
+	if slices.Equal(fronts, *r.fronts.Load()) {
+		return nil
+	}
+	return d.syncHost(ctx)
 }
 
-// ApplyHost makes the host's side match: routing on, publishing, what machines may reach of the host.
+// ApplyHost makes the host's side match, and keeps it so: routing on, publishing, what machines may reach of the host.
 func (d *Door) ApplyHost(ctx context.Context, h Host) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.host = h
+	d.host = &h
+	d.mu.Unlock()
+	return d.syncHost(ctx)
+}
+
+// syncHost compares the host's side with what was last applied, if anything was.
+func (d *Door) syncHost(ctx context.Context) error {
+	d.hostMu.Lock()
+	defer d.hostMu.Unlock()
+	d.mu.Lock()
+	h := d.host
+	d.mu.Unlock()
+	if h == nil {
+		return nil
+	}
 	if err := setSysctl("net/ipv4/ip_forward", "1"); err != nil {
 		return err
 	}
@@ -81,10 +99,21 @@ func (d *Door) ApplyHost(ctx context.Context, h Host) error {
 	if err != nil {
 		return err
 	}
-	if _, err := d.hostTable(h).sync(c); err != nil {
+	if _, err := d.hostTable(*h).sync(c); err != nil {
 		return err
 	}
-	return d.answerDocker(ctx)
+	return errors.Join(proxyARP(*h, d.publicFronts()), d.answerDocker(ctx))
+}
+
+// publicFronts are the public front ends of all networks.
+func (d *Door) publicFronts() []netip.Addr {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []netip.Addr
+	for _, r := range d.rooms {
+		out = append(out, *r.fronts.Load()...)
+	}
+	return out
 }
 
 // Remove ends a network: its namespace, link, routes and rules. Removing one that isn't there does nothing.
@@ -96,13 +125,13 @@ func (d *Door) Remove(ctx context.Context, namespace, link string) error {
 	if r != nil {
 		r.close()
 	}
-	return removeNetwork(namespace, link)
+	return errors.Join(removeNetwork(namespace, link), d.syncHost(ctx))
 }
 
 func removeNetwork(namespace, link string) error {
 	var errs []error
 	if l, err := netlink.LinkByName(link); err == nil {
-		errs = append(errs, netlink.LinkDel(l))
+		errs = append(errs, forgetProxies(l), netlink.LinkDel(l))
 	}
 	errs = append(errs, removeSpace(namespace))
 	if c, err := nftables.New(); err == nil {
@@ -148,6 +177,11 @@ func (d *Door) found() []string {
 
 // Purge removes every trace of this lido's networks from the host.
 func (d *Door) Purge(ctx context.Context) error {
+	d.mu.Lock()
+	if d.host != nil {
+		d.host = &Host{ProxyARP: d.host.ProxyARP, Public: d.host.Public}
+	}
+	d.mu.Unlock()
 	err := d.Sweep(ctx, nil)
 	d.forgetDocker(ctx)
 	c, nerr := nftables.New()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,8 +19,9 @@ import (
 // Host is what the networks of one lido share on the host's side.
 type Host struct {
 	Publish  []Publish
-	APIPorts []uint16 // TCP ports of the host itself that machines may reach; all others are refused to them
-	ProxyARP []string // links of the host on which it answers ARP for public front ends, as if they were neighbours
+	APIPorts []uint16       // TCP ports of the host itself that machines may reach; all others are refused to them
+	ProxyARP []string       // links of the host on which it answers ARP for public front ends, as if they were neighbours
+	Public   []netip.Prefix // where public front ends' addresses come from
 }
 
 // Publish makes a port of the host lead to a front end's: for a box with one address.
@@ -103,22 +105,62 @@ func forgetSoon(r *ruleset, n *Network) *chain {
 
 func hostTableName(link string) string { return "lido_" + strings.TrimPrefix(link, "ld") }
 
-// proxyARP makes the host answer for public front ends on the links that Host.ProxyARP names.
-func proxyARP(n *Network, links []string) error {
-	for _, name := range links {
+// proxyARP makes the host answer for exactly these addresses, of those in h.Public, on the links that h.ProxyARP names.
+func proxyARP(h Host, fronts []netip.Addr) error {
+	for _, name := range h.ProxyARP {
 		link, err := netlink.LinkByName(name)
 		if err != nil {
-			return fmt.Errorf("proxy ARP on %s: %w", name, err)
+			return fmt.Errorf("answer ARP on %s: %w", name, err)
 		}
-		for _, f := range n.FrontEnds {
-			if f.Internal {
-				continue
+		if err := proxyOn(link, h.Public, fronts); err != nil {
+			return fmt.Errorf("answer ARP on %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func proxyOn(link netlink.Link, public []netip.Prefix, fronts []netip.Addr) error {
+	entry := func(a netip.Addr) *netlink.Neigh {
+		return &netlink.Neigh{LinkIndex: link.Attrs().Index, Family: netlink.FAMILY_V4, Flags: netlink.NTF_PROXY, IP: a.AsSlice()}
+	}
+	have, err := netlink.NeighProxyList(link.Attrs().Index, netlink.FAMILY_V4)
+	if err != nil {
+		return err
+	}
+	for _, e := range have {
+		a, _ := netip.AddrFromSlice(e.IP)
+		ours := slices.ContainsFunc(public, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
+		if ours && !slices.Contains(fronts, a.Unmap()) {
+			if err := netlink.NeighDel(entry(a.Unmap())); err != nil && !errors.Is(err, unix.ENOENT) {
+				return err
 			}
-			err := netlink.NeighSet(&netlink.Neigh{LinkIndex: link.Attrs().Index, Family: netlink.FAMILY_V4,
-				Flags: netlink.NTF_PROXY, IP: f.Addr.AsSlice()})
-			if err != nil {
-				return fmt.Errorf("proxy ARP for %v on %s: %w", f.Addr, name, err)
-			}
+		}
+	}
+	for _, a := range fronts {
+		if err := netlink.NeighSet(entry(a)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forgetProxies stops answering ARP for the front ends behind a transit link.
+func forgetProxies(transit netlink.Link) error {
+	routes, err := netlink.RouteList(transit, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("routes of %s: %w", transit.Attrs().Name, err)
+	}
+	entries, err := netlink.NeighProxyList(0, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("proxy ARP entries: %w", err)
+	}
+	for _, e := range entries {
+		behind := func(r netlink.Route) bool { return r.Gw != nil && r.Dst != nil && r.Dst.IP.Equal(e.IP) }
+		if !slices.ContainsFunc(routes, behind) {
+			continue
+		}
+		if err := netlink.NeighDel(&e); err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("proxy ARP for %v: %w", e.IP, err)
 		}
 	}
 	return nil
@@ -158,45 +200,4 @@ func (d *Door) forgetDocker(ctx context.Context) {
 	for _, side := range []string{"-i", "-o"} {
 		_ = exec.CommandContext(ctx, tool, "-w", "-D", "DOCKER-USER", side, "ld"+d.tag+"+", "-j", "ACCEPT").Run()
 	}
-}
-
-// Obstacle is something on the host that keeps packets from lido's networks, with what to do about it.
-type Obstacle struct{ What, Remedy string }
-
-// Obstacles looks for other tools' firewalls that drop what is forwarded. Rules of ours can't overrule a drop there.
-func Obstacles() ([]Obstacle, error) {
-	c, err := nftables.New()
-	if err != nil {
-		return nil, err
-	}
-	chains, err := c.ListChains()
-	if err != nil {
-		return nil, fmt.Errorf("list nftables chains: %w", err)
-	}
-	var out []Obstacle
-	for _, ch := range chains {
-		forward := ch.Hooknum != nil && *ch.Hooknum == *nftables.ChainHookForward && ch.Type == nftables.ChainTypeFilter
-		if !forward || ch.Policy == nil || *ch.Policy != nftables.ChainPolicyDrop || strings.HasPrefix(ch.Table.Name, "lido") {
-			continue
-		}
-		if hasChain(chains, ch.Table, "DOCKER-USER") {
-			continue
-		}
-		out = append(out, Obstacle{
-			What: fmt.Sprintf("the chain %q of the firewall table %q drops forwarded packets by default", ch.Name, ch.Table.Name),
-			Remedy: "let packets from and to links named ld* through, for example: " +
-				"iptables -I FORWARD -i ld+ -j ACCEPT; iptables -I FORWARD -o ld+ -j ACCEPT " +
-				"(ufw: DEFAULT_FORWARD_POLICY=ACCEPT or the same lines in before.rules; firewalld: put ld* into the trusted zone)",
-		})
-	}
-	return out, nil
-}
-
-func hasChain(chains []*nftables.Chain, t *nftables.Table, name string) bool {
-	for _, c := range chains {
-		if c.Name == name && c.Table.Name == t.Name && c.Table.Family == t.Family {
-			return true
-		}
-	}
-	return false
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/nftables"
@@ -17,13 +18,13 @@ type room struct {
 	name   string
 	prober *prober
 	names  *names
+	fronts atomic.Pointer[[]netip.Addr] // public ones of the plan
 
 	stop context.CancelFunc
 	done sync.WaitGroup
 
 	mu     sync.Mutex // held while the kernel is changed
 	plan   Network
-	host   Host
 	space  *space
 	conn   *nftables.Conn
 	tables map[uint32]Slots // as last written
@@ -32,6 +33,7 @@ type room struct {
 func newRoom(d *Door, name string) *room {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &room{door: d, name: name, stop: stop, names: newNames(d.opts.Log)}
+	r.fronts.Store(&[]netip.Addr{})
 	r.prober = newProber(ctx, r.dial, func() { r.healthChanged(ctx) })
 	r.done.Go(func() { r.resync(ctx) })
 	return r
@@ -56,16 +58,27 @@ func (r *room) closeSpaceLocked() {
 	r.space, r.conn = nil, nil
 }
 
-func (r *room) apply(ctx context.Context, n Network, h Host) error {
+func (r *room) apply(n Network) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	first := r.plan.Namespace == ""
-	r.plan, r.host = n, h
+	r.plan = n
+	r.fronts.Store(publicFronts(&n))
 	if err := r.syncLocked(first); err != nil {
 		return err
 	}
 	r.prober.set(n)
 	return nil
+}
+
+func publicFronts(n *Network) *[]netip.Addr {
+	out := []netip.Addr{}
+	for _, f := range n.FrontEnds {
+		if !f.Internal {
+			out = append(out, f.Addr)
+		}
+	}
+	return &out
 }
 
 // syncLocked makes links, rules, routes and names match the plan. Order matters: rules stand before the host sends
@@ -107,7 +120,7 @@ func (r *room) hostLocked(t transit) error {
 	if err := setSysctl("net/ipv4/conf/"+r.plan.Link+"/rp_filter", "0"); err != nil {
 		return err
 	}
-	return errors.Join(hostRoutes(&r.plan, t), proxyARP(&r.plan, r.host.ProxyARP))
+	return hostRoutes(&r.plan, t)
 }
 
 // openLocked opens the namespace, again if somebody removed it.
@@ -193,6 +206,7 @@ func (r *room) resync(ctx context.Context) {
 			err = r.syncLocked(false)
 		}
 		r.mu.Unlock()
+		err = errors.Join(err, r.door.syncHost(ctx))
 		if err != nil {
 			r.door.opts.Log.Error("network could not be compared with the kernel; trying again", "network", r.name, "error", err)
 		}

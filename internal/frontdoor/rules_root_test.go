@@ -133,7 +133,7 @@ func TestPublish(t *testing.T) {
 // A pool address out of the office's own range is answered for by ARP, so that neighbours need no route.
 func TestProxyARP(t *testing.T) {
 	d := newTestDoor(t)
-	if err := d.door.ApplyHost(t.Context(), Host{ProxyARP: []string{"lan1"}}); err != nil {
+	if err := d.door.ApplyHost(t.Context(), Host{ProxyARP: []string{"lan1"}, Public: []netip.Prefix{netip.MustParsePrefix("172.20.200.0/24")}}); err != nil {
 		t.Fatal(err)
 	}
 	n := d.network(1)
@@ -146,6 +146,18 @@ func TestProxyARP(t *testing.T) {
 	d.healthy(n)
 	if name, seen := (client{t, "house"}).must("", "172.20.200.1:22"); name != "one" || seen != "172.20.1.1" {
 		t.Errorf("%s saw %s", name, seen)
+	}
+	if err := New("abc123", Options{}).Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := output(t, "ip", "neigh", "show", "proxy"); left != "" {
+		t.Errorf("after a purge the host answers for %s", left)
+	}
+	d.apply(n)
+	n.Rules, n.FrontEnds = n.Rules[:2], n.FrontEnds[:1]
+	d.apply(n)
+	if left := output(t, "ip", "neigh", "show", "proxy", "172.20.200.1", "dev", "lan1"); left != "" {
+		t.Errorf("the host still answers for an address that is gone: %s", left)
 	}
 }
 

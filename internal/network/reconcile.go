@@ -314,7 +314,7 @@ func readMembers(tx *store.Tx, s *snapshot) (err error) {
 
 // hostPlan is what all networks share on the host. What is published to an address that does not exist yet waits for it.
 func (r *Room) hostPlan(tx *store.Tx) frontdoor.Host {
-	h := frontdoor.Host{APIPorts: r.opts.APIPorts}
+	h := frontdoor.Host{APIPorts: r.opts.APIPorts, ProxyARP: r.opts.ProxyARP, Public: r.opts.Public}
 	for _, p := range r.opts.Publish {
 		listen, err := listenAddr(p.Listen)
 		if err != nil {

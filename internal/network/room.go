@@ -70,6 +70,7 @@ type Door interface {
 type Options struct {
 	Public    []netip.Prefix // where public addresses are taken from
 	Publish   []Publish
+	ProxyARP  []string // links of the host on which it answers ARP for public addresses
 	APIPorts  []uint16 // TCP ports of the host that machines may reach
 	DNSSuffix string   // public names are LABEL.LOCATION.DNSSuffix; default "lido.internal"
 	Log       *slog.Logger
