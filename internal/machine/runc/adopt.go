@@ -131,7 +131,7 @@ func (e *Engine) settleAdopted(b *box) {
 func (e *Engine) finishStop(b *box) {
 	e.signal(b.rec.Init, sigPoweroff)
 	run := b.run
-	e.wg.Go(func() { e.awaitEnd(e.ctx, b.id, run, 30*time.Second) })
+	e.wg.Go(func() { e.awaitEnd(b.id, run, 30*time.Second) })
 }
 
 // sweep removes bundles, container states and cgroups that belong to no machine.

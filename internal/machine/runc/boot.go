@@ -17,16 +17,36 @@ import (
 
 var newSession = &syscall.SysProcAttr{Setsid: true}
 
-// Start boots the machine.
+// Start boots the machine. One that is on its way down is booted when it has got there.
 func (e *Engine) Start(ctx context.Context, id string) error {
-	b, err := e.box(id)
-	if err != nil {
-		return err
+	for {
+		b, err := e.box(id)
+		if err != nil {
+			return err
+		}
+		run := b.run
+		if run == nil {
+			defer b.mu.Unlock()
+			return e.startLocked(ctx, b)
+		}
+		goingDown := b.rec.Want != machine.Running
+		b.mu.Unlock()
+		if !goingDown {
+			return nil
+		}
+		select {
+		case <-run.settled:
+		case <-ctx.Done():
+			return fmt.Errorf("start machine %q: %w", id, ctx.Err())
+		case <-e.ctx.Done():
+			return fmt.Errorf("start machine %q: %w", id, errClosed)
+		}
 	}
-	defer b.mu.Unlock()
-	if b.run != nil {
-		return nil
-	}
+}
+
+// startLocked boots a machine that does not run, as often as the policy allows.
+func (e *Engine) startLocked(ctx context.Context, b *box) error {
+	id := b.id
 	b.rec.Want, b.rec.Failures = machine.Running, 0
 	for {
 		err := e.bootLocked(ctx, b)

@@ -38,6 +38,7 @@ type crashJob struct {
 	Op               machinetest.Op
 	Spec             machine.Spec
 	Step             string
+	Specs            []machine.Spec // of opChurn
 }
 
 func dieAt(data string) {
@@ -57,6 +58,9 @@ func dieAt(data string) {
 		os.Exit(3)
 	}
 	armed = true
+	if job.Op == opChurn {
+		churn(e, job.Specs)
+	}
 	err = machinetest.Do(context.Background(), e, job.Op, job.Spec)
 	fmt.Fprintf(os.Stderr, "came to the end without the step %q: %v\n", job.Step, err)
 	os.Exit(4)

@@ -76,6 +76,8 @@ type box struct {
 	run  *running
 }
 
+var errClosed = errors.New("machine engine is closed")
+
 var _ machine.Engine = (*Engine)(nil)
 
 // Open takes over the machines in cfg.Dir: it finishes what a dead process left half done, watches those that run and
@@ -232,7 +234,7 @@ func (e *Engine) Watch(ctx context.Context, notify func(id string)) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-e.ctx.Done():
-		return errors.New("machine engine is closed")
+		return errClosed
 	}
 }
 

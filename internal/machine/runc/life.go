@@ -140,24 +140,20 @@ func (e *Engine) Stop(ctx context.Context, id string, grace time.Duration) error
 	if err != nil || run == nil {
 		return err
 	}
-	if !e.awaitEnd(ctx, id, run, grace) {
-		return fmt.Errorf("stop machine %q: %w", id, ctx.Err())
-	}
-	b, err := e.box(id) // wait until the end has been dealt with
-	if err != nil {
+	e.wg.Go(func() { e.awaitEnd(id, run, grace) }) // goes on if ctx ends
+	select {
+	case <-run.settled:
 		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("stop machine %q: %w", id, ctx.Err())
+	case <-e.ctx.Done():
+		return fmt.Errorf("stop machine %q: %w", id, errClosed)
 	}
-	defer b.mu.Unlock()
-	if b.run == run {
-		b.run = nil
-		e.settle(b)
-	}
-	return nil
 }
 
-// awaitEnd waits for the end of a boot that was told to end and kills it after grace; false if ctx ended first. The
-// signal is said again and again: an init that has just been started does not hear it yet.
-func (e *Engine) awaitEnd(ctx context.Context, id string, run *running, grace time.Duration) bool {
+// awaitEnd waits for the end of a boot that was told to end and kills it after grace. The signal is said again and
+// again: an init that has just been started does not hear it yet.
+func (e *Engine) awaitEnd(id string, run *running, grace time.Duration) {
 	again := time.NewTicker(500 * time.Millisecond)
 	defer again.Stop()
 	patience := time.NewTimer(grace)
@@ -165,13 +161,13 @@ func (e *Engine) awaitEnd(ctx context.Context, id string, run *running, grace ti
 	for {
 		select {
 		case <-run.ended:
-			return true
+			return
 		case <-again.C:
 			e.signalBoot(id, run, sigPoweroff)
 		case <-patience.C:
 			e.signalBoot(id, run, unix.SIGKILL)
-		case <-ctx.Done():
-			return false
+		case <-e.ctx.Done():
+			return
 		}
 	}
 }

@@ -13,12 +13,13 @@ import (
 
 // running is a machine's boot while it lasts.
 type running struct {
-	ended chan struct{} // closed when init and conmon have ended
+	ended   chan struct{} // closed when init and conmon have ended
+	settled chan struct{} // closed when what follows has been done
 }
 
 // watch begins to wait for the end of the machine's init. Called with b.mu held.
 func (e *Engine) watch(b *box) {
-	run := &running{ended: make(chan struct{})}
+	run := &running{ended: make(chan struct{}), settled: make(chan struct{})}
 	b.run = run
 	first, second := b.rec.Init, b.rec.Conmon
 	e.wg.Go(func() {
@@ -34,6 +35,7 @@ func (e *Engine) watch(b *box) {
 		}
 		close(run.ended)
 		e.ended(b, run)
+		close(run.settled)
 	})
 }
 
