@@ -5,19 +5,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-)
 
-// machineView is a machine as 'lido machines' shows it.
-type machineView struct {
-	Name     string    `json:"name"`
-	Set      string    `json:"scaleSet"`
-	Group    string    `json:"resourceGroup"`
-	State    string    `json:"state"`
-	Reason   string    `json:"reason,omitempty"`
-	Address  string    `json:"address,omitempty"`
-	Since    time.Time `json:"since,omitzero"` // of its last start
-	Sessions int       `json:"sessions"`
-}
+	"lido.dev/lido/internal/compute"
+)
 
 func newMachinesCommand() *cobra.Command {
 	cmd := &cobra.Command{
@@ -33,7 +23,7 @@ func newMachinesCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		views := []machineView{}
+		views := []compute.MachineState{}
 		if err := newControlClient(p).do(cmd.Context(), http.MethodGet, "/v1/machines", nil, &views); err != nil {
 			return err
 		}

@@ -287,7 +287,11 @@ func (m *rooms) control(mux *http.ServeMux) {
 	mux.Handle(identity.AccountsPath, accounts)
 	mux.Handle(identity.AccountsPath+"/", accounts)
 	mux.HandleFunc("GET /v1/machines", func(w http.ResponseWriter, r *http.Request) {
-		answer(w, []machineView{}, nil)
+		machines, err := m.compute.Machines(r.Context())
+		if machines == nil {
+			machines = []compute.MachineState{}
+		}
+		answer(w, machines, err)
 	})
 }
 
