@@ -53,6 +53,16 @@ func (e *Engine) lxcfsAt() string {
 	return ""
 }
 
+// wantLXCFS sees to it that there is an lxcfs; without one machines work, but see the host's size as theirs.
+func (e *Engine) wantLXCFS() {
+	if e.lxcfsAt() != "" {
+		return
+	}
+	if err := e.ensureLXCFS(); err != nil {
+		e.log.Warn("machines will see the host's CPUs and memory instead of their own size", "err", err)
+	}
+}
+
 // ensureLXCFS starts the shared lxcfs if the host has none running.
 func (e *Engine) ensureLXCFS() error {
 	unlock, err := e.lockShared()
@@ -89,16 +99,8 @@ func (e *Engine) ensureLXCFS() error {
 
 func (e *Engine) lxcfsPidFile() string { return filepath.Join(e.cfg.SharedDir, "lxcfs.pid") }
 
-// stopLXCFS stops the shared lxcfs if no machine of any engine is left on the host.
+// stopLXCFS stops the shared lxcfs. Called with the shared lock held and no machine left on the host.
 func (e *Engine) stopLXCFS() error {
-	unlock, err := e.lockShared()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if claims, err := os.ReadDir(e.rangesDir()); err != nil || len(claims) > 0 {
-		return err
-	}
 	data, err := os.ReadFile(e.lxcfsPidFile())
 	if err != nil {
 		return nil

@@ -108,7 +108,7 @@ func (e *Engine) rebootLater(b *box, delay time.Duration) {
 	}
 	boots := b.rec.Boots
 	e.wg.Go(func() {
-		if !sleep(e.ctx, delay) {
+		if !sleep(e.ctx, delay) || !e.awaitNetwork(b.rec.Spec.NIC) {
 			return
 		}
 		b.mu.Lock()
