@@ -1,7 +1,7 @@
 # lido: build, test, demo. `make help` lists the targets.
 GO ?= go
 
-.PHONY: help setup setup-test build test test-fast test-qemu bench
+.PHONY: help setup setup-test build test test-fast test-root test-qemu demo demo-down bench
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -18,7 +18,16 @@ test-fast: ## tests that need no root, under 2 minutes
 	$(GO) vet ./...
 	$(GO) test ./...
 
-test: test-fast ## all tests
+test-root: setup setup-test build ## tests on real machines and networks and with the real clients, as root
+	$(GO) test -tags root -count=1 -p 1 -timeout 30m ./...
+
+test: setup setup-test build test-fast test-root test-qemu ## all tests, set-up included; what CI runs
+
+demo: setup setup-test build ## run lido's main job before your eyes; leaves the pool running
+	demo/demo.sh
+
+demo-down: ## remove every trace of the demo
+	demo/demo.sh down
 
 test-qemu: ## lido on a fresh Debian 12 in a virtual machine without KVM
 	$(GO) test -tags qemu -count=1 -v -timeout 25m ./test/qemu

@@ -159,6 +159,9 @@ func (b *build) writeLock() (string, error) {
 	return lock, os.WriteFile(lock, []byte(b.recipe.PythonLock), 0o644)
 }
 
+// hostPython is Debian's own Python, with the pip of its package; the one on the PATH may be a virtual environment's.
+const hostPython = "/usr/bin/python3"
+
 // downloadPython fetches the locked wheels on the host, with the host's pip settings (index, proxy, certificates),
 // into a cache: so the root needs no settings for the network.
 func (b *build) downloadPython(ctx context.Context) error {
@@ -174,7 +177,7 @@ func (b *build) downloadPython(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	args := []string{"python3", "-m", "pip", "download", "--no-input", "--disable-pip-version-check", "--progress-bar=off",
+	args := []string{hostPython, "-m", "pip", "download", "--no-input", "--disable-pip-version-check", "--progress-bar=off",
 		"--no-deps", "--require-hashes", "--only-binary=:all:", "--python-version", version, "--implementation", "cp",
 		"--abi", "cp" + strings.ReplaceAll(version, ".", ""), "--abi", "abi3", "--abi", "none"}
 	for _, p := range platforms() {
