@@ -73,11 +73,7 @@ func (m *Room) checkNested(ctx context.Context, r *arm.Request, rec *record, p *
 	if err == nil {
 		return nil
 	}
-	e := *arm.AsError(err)
-	if e.Target == "" {
-		e.Target = p.ID
-	}
-	return &e
+	return about(p.ID, arm.AsError(err))
 }
 
 // requestBody is what is sent to a resource's type, and the paths of the secrets in it. A nested deployment's relative

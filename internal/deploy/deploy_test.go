@@ -214,6 +214,10 @@ func TestNestedFailure(t *testing.T) {
 	if at(e, "code") != "ResourceDeploymentFailure" || at(e, "details", 0, "code") != "DeploymentFailed" || at(e, "details", 0, "details", 0, "code") != "PropertyRejected" {
 		t.Error(pretty(op))
 	}
+	rejected := at(e, "details", 0, "details", 0)
+	if target, _ := at(rejected, "target").(string); !strings.HasSuffix(target, "/nets/net") || at(rejected, "details", 0, "target") != "properties.reject" {
+		t.Error(pretty(op))
+	}
 }
 
 func TestLinked(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/template"
@@ -103,12 +104,24 @@ func (x *runner) deployOne(ctx context.Context, r *template.Resource) *arm.Error
 	if e := (*arm.Error)(nil); !errors.As(err, &e) {
 		x.log.Error("deploy resource", "deployment", x.doc.ID, "id", r.ID, "err", err)
 	}
-	e := *x.clean(arm.AsError(err))
-	if e.Target == "" {
-		e.Target = r.ID
+	e := about(r.ID, x.clean(arm.AsError(err)))
+	x.end(r.ID, r.ID, e.Status, e)
+	return e
+}
+
+// about makes an error name the resource it is about. What it named before, a property, stays in a detail.
+func about(id string, e *arm.Error) *arm.Error {
+	if strings.EqualFold(e.Target, id) {
+		return e
 	}
-	x.end(r.ID, r.ID, e.Status, &e)
-	return &e
+	out := *e
+	out.Target = id
+	if e.Target != "" {
+		inner := *e
+		inner.Details = nil
+		out.Details = append([]*arm.Error{&inner}, e.Details...)
+	}
+	return &out
 }
 
 // send works the body out, sends it, and waits for the operation that it starts.
