@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -310,5 +311,58 @@ func TestWhatIf(t *testing.T) {
 	}
 	if got := changes(strings.Replace(zooProperties, "incremental", "Complete", 1)); got["stray"] != "Delete" {
 		t.Errorf("complete: %v", got)
+	}
+}
+
+// TestGroupGoesUnderDeployment: deleting a group ends the deployment that is filling it.
+func TestGroupGoesUnderDeployment(t *testing.T) {
+	l := newLido(t)
+	l.hold = make(chan struct{})
+	_, _, h := l.call("PUT", deployments+"first", `{"properties": {`+zooProperties+`}}`)
+	time.Sleep(30 * time.Millisecond)
+	_, _, gone := l.call("DELETE", sub+"/resourcegroups/zoo", "")
+	if op := l.poll(h); op["status"] != "Canceled" {
+		t.Error(pretty(op))
+	}
+	close(l.hold)
+	where, _, _ := strings.Cut(strings.TrimPrefix(gone.Get("Location"), "https://example.com"), "?")
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if code, _, _ := l.call("GET", where, ""); code == 200 {
+			return
+		}
+	}
+	t.Fatal("the group stays", l.errors())
+}
+
+// TestDeployOverDeletion: what is being deleted is waited for and made again.
+func TestDeployOverDeletion(t *testing.T) {
+	l := newLido(t)
+	l.deploy("first", zooProperties)
+	l.hold = make(chan struct{})
+	l.call("DELETE", sub+"/resourceGroups/zoo/providers/Test.Zoo/cages/lion", "")
+	_, _, h := l.call("PUT", deployments+"second", `{"properties": {`+zooProperties+`}}`)
+	time.Sleep(50 * time.Millisecond)
+	close(l.hold)
+	if op := l.poll(h); op["status"] != "Succeeded" {
+		t.Error(pretty(op))
+	}
+}
+
+func TestHistoryIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("makes 800 deployments")
+	}
+	l := newLido(t)
+	empty := `{"properties": {"mode": "Incremental", "template": {` + head + `"resources": []}}}`
+	for i := range maxHistory + 1 {
+		_, _, h := l.call("PUT", fmt.Sprintf("%sd%d", deployments, i), empty)
+		l.poll(h)
+	}
+	list := l.ok("GET", deployments, "")["value"].([]any)
+	if len(list) != maxHistory || at(list[0], "name") != fmt.Sprintf("d%d", maxHistory) {
+		t.Errorf("%d deployments, the newest %v", len(list), at(list[0], "name"))
+	}
+	if code, _, _ := l.call("GET", deployments+"d0", ""); code != 404 {
+		t.Errorf("the oldest is there: %d", code)
 	}
 }

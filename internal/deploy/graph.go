@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/template"
@@ -93,7 +94,7 @@ func (x *runner) deployOne(ctx context.Context, r *template.Resource) *arm.Error
 		return nil
 	}
 	x.begin(r.ID, r.ID, r.Type, r.Name)
-	status, err := x.send(ctx, r)
+	status, err := x.sendPatiently(ctx, r)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -122,6 +123,34 @@ func about(id string, e *arm.Error) *arm.Error {
 		out.Details = append([]*arm.Error{&inner}, e.Details...)
 	}
 	return &out
+}
+
+// patience is how long a resource is sent again while something else is in its way, such as its own deletion.
+const patience = 3 * time.Minute
+
+func (x *runner) sendPatiently(ctx context.Context, r *template.Resource) (int, error) {
+	pause := 100 * time.Millisecond
+	for end := x.now().Add(patience); ; pause = min(2*pause, 2*time.Second) {
+		status, err := x.send(ctx, r)
+		if !passing(err) || x.now().After(end) {
+			return status, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// passing says that an error will go by itself.
+func passing(err error) bool {
+	var e *arm.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	return e.Status == http.StatusConflict && (e.Code == "Conflict" || e.Code == "AnotherOperationInProgress") ||
+		e.Status == http.StatusTooManyRequests || e.Status == http.StatusServiceUnavailable
 }
 
 // send works the body out, sends it, and waits for the operation that it starts.

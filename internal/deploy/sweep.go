@@ -30,6 +30,9 @@ func (m *Room) deleteGroup(ctx context.Context, g *store.Doc) {
 		m.log.Error("delete group", "group", g.ID, "err", err)
 		return
 	}
+	if err := m.cancelAll(ctx, g); err != nil && ctx.Err() == nil {
+		m.log.Error("delete group", "group", g.ID, "err", err)
+	}
 	failure := m.sweep(ctx, g.ID, by, nil)
 	if ctx.Err() != nil {
 		return // the next lido goes on
@@ -46,6 +49,32 @@ func (m *Room) deleteGroup(ctx context.Context, g *store.Doc) {
 	if err != nil {
 		m.log.Error("delete group", "group", g.ID, "err", err)
 	}
+}
+
+// cancelAll ends the deployments to a group, so that they make nothing new in it.
+func (m *Room) cancelAll(ctx context.Context, g *store.Doc) error {
+	var runs []string
+	err := m.store.Update(ctx, func(tx *store.Tx) error {
+		docs, err := tx.List(store.Query{Under: g.ID, Type: TypeDeployment})
+		if err != nil {
+			return err
+		}
+		for _, d := range docs {
+			st := statusOf(d)
+			if !st.active() {
+				continue
+			}
+			runs = append(runs, st.Run)
+			if err := m.markCanceled(tx, d, st); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for _, run := range runs {
+		m.stop(run)
+	}
+	return err
 }
 
 // dropGroup removes the group's document and what is left of its deployments.
