@@ -39,6 +39,7 @@ type Options struct {
 	Locations   []string // names
 	Environment Environment
 	Parallel    int // resources that one deployment works on at a time; 0 means 8
+	History     int // deployments that a group keeps; 0 means 800, as in Azure
 }
 
 // Environment is what the template function environment() tells of this cloud.
@@ -62,6 +63,9 @@ type Room struct {
 func New(o Options) *Room {
 	if o.Parallel <= 0 {
 		o.Parallel = 8
+	}
+	if o.History <= 0 {
+		o.History = 800
 	}
 	return &Room{Options: o, store: o.Server.Store, log: o.Server.Log, now: func() time.Time { return o.Server.Now() }, running: map[string]*execution{}}
 }

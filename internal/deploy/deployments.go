@@ -121,17 +121,14 @@ func (m *Room) newStatus(rec *record, plan *template.Plan) *status {
 	return st
 }
 
-// maxHistory is how many deployments a group keeps, as in Azure.
-const maxHistory = 800
-
 // trimHistory forgets the oldest deployments at rest so that one more has its place.
 func (m *Room) trimHistory(tx *store.Tx, id arm.ID) error {
 	docs, err := tx.List(store.Query{Under: id.GroupID().String(), Type: TypeDeployment})
-	if err != nil || len(docs) < maxHistory {
+	if err != nil || len(docs) < m.History {
 		return err
 	}
 	slices.SortFunc(docs, func(a, b *store.Doc) int { return a.ChangedAt.Compare(b.ChangedAt) })
-	for _, d := range docs[:len(docs)-maxHistory+1] {
+	for _, d := range docs[:len(docs)-m.History+1] {
 		if statusOf(d).active() {
 			continue
 		}
