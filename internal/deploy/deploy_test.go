@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"database/sql"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -278,6 +279,22 @@ func TestGroupGoesInOrder(t *testing.T) {
 	if got := l.ok("GET", sub+"/resourceGroups/zoo/resources", "")["value"].([]any); len(got) != 0 {
 		t.Errorf("left: %v", got)
 	}
+	l.nothingLeft()
+}
+
+// nothingLeft says that the store keeps nothing of deployments that are gone.
+func (l *lido) nothingLeft() {
+	l.Helper()
+	db, err := sql.Open("sqlite", filepath.Join(l.dir, "lido.db"))
+	if err != nil {
+		l.Fatal(err)
+	}
+	defer db.Close()
+	var n int
+	row := db.QueryRow(`SELECT count(*) FROM kv WHERE bucket LIKE 'deployment-%' OR bucket LIKE 'secret %' OR bucket LIKE 'group-deletion%'`)
+	if err := row.Scan(&n); err != nil || n != 0 {
+		l.Errorf("%d entries are left: %v", n, err)
+	}
 }
 
 func TestWhatIf(t *testing.T) {
@@ -328,6 +345,8 @@ func TestGroupGoesUnderDeployment(t *testing.T) {
 	where, _, _ := strings.Cut(strings.TrimPrefix(gone.Get("Location"), "https://example.com"), "?")
 	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if code, _, _ := l.call("GET", where, ""); code == 200 {
+			time.Sleep(2 * flushEvery)
+			l.nothingLeft()
 			return
 		}
 	}

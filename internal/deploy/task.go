@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -109,7 +110,17 @@ func (x *runner) flush(ctx context.Context) {
 	if idle {
 		return
 	}
-	if err := x.store.Update(ctx, x.flushTx); err != nil && ctx.Err() == nil {
+	err := x.store.Update(ctx, func(tx *store.Tx) error {
+		d, err := tx.Get(x.doc.ID)
+		if errors.Is(err, store.ErrNotFound) || err == nil && statusOf(d).Run != x.run {
+			return nil // the deployment was deleted, or runs anew: nobody would ever remove these notes
+		}
+		if err != nil {
+			return err
+		}
+		return x.flushTx(tx)
+	})
+	if err != nil && ctx.Err() == nil {
 		x.log.Error("store tasks of a deployment", "id", x.doc.ID, "err", err)
 	}
 }
