@@ -120,16 +120,21 @@ func (r *Room) Wake() {
 	}
 }
 
-// Run makes missing directories and removes discarded data, until ctx ends.
+// Run makes the directories that are missing, once, and removes discarded data, until ctx ends.
 func (r *Room) Run(ctx context.Context) error {
 	r.reportStray(ctx)
+	healed := false
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
 	for {
-		for _, step := range []func(context.Context) error{r.moveAside, r.ensureAll, r.removeExpired} {
-			if err := step(ctx); err != nil && ctx.Err() == nil {
-				r.log.Error("storage", "err", err)
-			}
+		err := r.moveAside(ctx)
+		if !healed {
+			missing := r.ensureAll(ctx)
+			healed, err = missing == nil, errors.Join(err, missing)
+		}
+		err = errors.Join(err, r.removeExpired(ctx))
+		if err != nil && ctx.Err() == nil {
+			r.log.Error("storage", "err", err)
 		}
 		select {
 		case <-ctx.Done():
