@@ -116,6 +116,7 @@ func at(m map[string]any, path ...string) map[string]any {
 // admit checks a set's wish and writes its defaults into it.
 func (r *Room) admit(ctx context.Context, a *arm.Admission) error {
 	dropReadOnly(a.Body)
+	normalize(a.Body)
 	var s set
 	if err := arm.Convert(a.Body, &s); err != nil {
 		return err
@@ -133,6 +134,33 @@ func (r *Room) admit(ctx context.Context, a *arm.Admission) error {
 		go r.hashes.get(a.ID.Key(), p) // so that the machines need not wait for it
 	}
 	return nil
+}
+
+// flags are properties that templates like to send as strings.
+var flags = []string{"primary", "overprovision", "singlePlacementGroup", "disablePasswordAuthentication", "provisionVMAgent", "enableAcceleratedNetworking",
+	"enableIPForwarding", "autoUpgradeMinorVersion", "enableAutomaticUpgrade", "suppressFailures", "zoneBalance", "enabled"}
+
+// normalize drops nulls, which mean nothing in a whole document, and makes booleans of flags, as Azure does.
+func normalize(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, c := range v {
+			s, isString := c.(string)
+			switch {
+			case c == nil:
+				delete(v, k)
+			case k == "settings" || k == "protectedSettings" || k == "tags": // somebody else's form
+			case isString && slices.Contains(flags, k) && (strings.EqualFold(s, "true") || strings.EqualFold(s, "false")):
+				v[k] = strings.EqualFold(s, "true")
+			default:
+				normalize(c)
+			}
+		}
+	case []any:
+		for _, c := range v {
+			normalize(c)
+		}
+	}
 }
 
 // dropReadOnly takes out what lido shows and clients send back.
@@ -167,7 +195,7 @@ func defaults(a *arm.Admission, s *set) {
 	props["orchestrationMode"] = "Uniform"
 	os := &s.Properties.Profile.OS
 	if os.ComputerNamePrefix == "" {
-		os.ComputerNamePrefix = a.ID.Name()
+		os.ComputerNamePrefix = prefixOf(a.ID.Name())
 		if m := at(props, "virtualMachineProfile", "osProfile"); m != nil {
 			m["computerNamePrefix"] = os.ComputerNamePrefix
 		}
@@ -180,6 +208,17 @@ func defaults(a *arm.Admission, s *set) {
 			d["createOption"] = "FromImage"
 		}
 	}
+}
+
+// prefixOf makes a prefix of computer names from a set's name.
+func prefixOf(set string) string {
+	p := strings.Map(func(r rune) rune {
+		if r == '_' || r == '.' {
+			return '-'
+		}
+		return r
+	}, set)
+	return strings.TrimLeft(p[:min(len(p), 58)], "-")
 }
 
 func child(m map[string]any, key string) map[string]any {

@@ -263,6 +263,14 @@ func setBody(capacity int, extra string) string {
 "networkProfile":{"networkInterfaceConfigurations":[{"name":"nic","properties":{"primary":"true","ipConfigurations":[{"name":"ip","properties":{"subnet":{"id":"/subscriptions/s/resourceGroups/G/providers/Microsoft.Network/virtualNetworks/v/subnets/a"}}}]}}]}%s}}}`, capacity, extra)
 }
 
+func jsonOf(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
 func values(m map[string]any) []map[string]any {
 	var out []map[string]any
 	for _, v := range m["value"].([]any) {

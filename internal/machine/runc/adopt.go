@@ -30,10 +30,6 @@ func (e *Engine) adoptAll() error {
 	if err := e.sweep(); err != nil {
 		return err
 	}
-	scratch, _ := filepath.Glob(filepath.Join(e.cfg.RunDir, "exec-*"))
-	for _, d := range scratch {
-		os.RemoveAll(d)
-	}
 	return e.releaseStrays()
 }
 
@@ -43,7 +39,7 @@ func (e *Engine) adopt(id string) error {
 		return e.removeDir(id)
 	}
 	if err != nil {
-		return e.setAside(id, err)
+		return err
 	}
 	b := &box{id: id, rec: *r}
 	b.mu.Lock()
@@ -71,16 +67,6 @@ func (e *Engine) adopt(id string) error {
 		e.rest(b, machine.Stopped)
 	}
 	return nil
-}
-
-// setAside takes a machine out of the engine's sight whose record cannot be read, so that it costs the host nothing and
-// the others live on; what it wrote is kept.
-func (e *Engine) setAside(id string, why error) error {
-	aside := filepath.Join(e.cfg.Dir, ".lost-"+id)
-	e.log.Error("a machine's record cannot be read; its files are set aside", "machine", id, "err", why, "at", aside)
-	e.killStrays(id)
-	b := &box{id: id, rec: record{Init: e.initFromPidFile(id)}}
-	return errors.Join(e.teardown(b), os.RemoveAll(aside), os.Rename(e.dir(id), aside))
 }
 
 // findRunning tells whether the machine's init runs, started and not only made, or has ended so lately that conmon is
@@ -171,6 +157,38 @@ func (e *Engine) sweep() error {
 	return nil
 }
 
+// cgroupDirsOfAll returns the directories that hold the cgroups of this engine's machines.
+func (e *Engine) cgroupDirsOfAll() []string {
+	var dirs []string
+	for _, d := range e.cgroupDirs("x") {
+		dirs = append(dirs, filepath.Dir(d))
+	}
+	return dirs
+}
+
 func (e *Engine) idOfCgroup(name string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(name, "lido-"+e.cfg.Tag+"-"), ".scope")
+}
+
+// Purge deletes every machine and every trace of this engine on the host, then closes it.
+func (e *Engine) Purge() error {
+	e.mu.Lock()
+	var ids []string
+	for id := range e.machines {
+		ids = append(ids, id)
+	}
+	e.mu.Unlock()
+	var errs error
+	for _, id := range ids {
+		errs = errors.Join(errs, e.Delete(e.ctx, id))
+	}
+	if errs != nil {
+		return errs
+	}
+	for _, d := range e.cgroupDirsOfAll() {
+		if err := removeCgroup(d); err != nil {
+			return err
+		}
+	}
+	return errors.Join(e.stopLXCFS(), e.Close(), os.RemoveAll(e.cfg.RunDir), os.RemoveAll(e.cfg.Dir))
 }

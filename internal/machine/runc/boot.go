@@ -112,7 +112,6 @@ func (e *Engine) tryBoot(ctx context.Context, b *box) error {
 	if err := e.save(&b.rec); err != nil {
 		return err
 	}
-	e.wantLXCFS()
 	if err := e.bundleDirs(id); err != nil {
 		return err
 	}
@@ -202,7 +201,6 @@ func (e *Engine) teardown(b *box) error {
 	if err := e.removeCgroups(b.id); err != nil {
 		return err
 	}
-	e.forgetUnit(b.id)
 	if nic := b.rec.Spec.NIC; nic != nil {
 		if err := leaveNetwork(nic); err != nil {
 			return err

@@ -96,7 +96,9 @@ func Open(cfg Config) (*Engine, error) {
 	if e.lock, err = lockDir(cfg.Dir); err != nil {
 		return nil, err
 	}
-	e.wantLXCFS()
+	if err := e.ensureLXCFS(); err != nil {
+		e.log.Warn("machines will see the host's CPUs and memory instead of their own size", "err", err)
+	}
 	if err := e.adoptAll(); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("machine engine: %w", err)
@@ -105,8 +107,10 @@ func Open(cfg Config) (*Engine, error) {
 }
 
 func (e *Engine) makeDirs() error {
-	if err := os.MkdirAll(e.rangesDir(), 0o755); err != nil {
-		return err
+	for _, d := range []string{e.mountPoint("image"), e.mountPoint("own"), e.mountPoint("root"), e.rangesDir()} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
 	}
 	if err := os.Chmod(e.cfg.SharedDir, 0o755); err != nil {
 		return err

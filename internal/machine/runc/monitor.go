@@ -108,7 +108,7 @@ func (e *Engine) rebootLater(b *box, delay time.Duration) {
 	}
 	boots := b.rec.Boots
 	e.wg.Go(func() {
-		if !sleep(e.ctx, delay) || !e.awaitNetwork(b.rec.Spec.NIC) {
+		if !sleep(e.ctx, delay) {
 			return
 		}
 		b.mu.Lock()
