@@ -22,9 +22,21 @@ type flow struct {
 	raw     conntrack.Flow
 }
 
-// flowsLocked lists the connections that load balancing rules placed, by the mark that they left.
-func (r *room) flowsLocked() ([]flow, error) {
-	c, err := conntrack.Dial(&netlink.Config{NetNS: int(r.space.fd)})
+// flows lists the connections that load balancing rules placed, by the mark that they left. The kernel walks the
+// connections of the whole host for it (some 50 ms), so r.mu must not be held.
+func (r *room) flows() ([]flow, error) {
+	r.mu.Lock()
+	if r.space == nil {
+		r.mu.Unlock()
+		return nil, errNoSpace
+	}
+	fd, err := unix.FcntlInt(uintptr(r.space.fd), unix.F_DUPFD_CLOEXEC, 0)
+	r.mu.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("namespace %q: %w", r.name, err)
+	}
+	defer unix.Close(fd)
+	c, err := conntrack.Dial(&netlink.Config{NetNS: fd})
 	if err != nil {
 		return nil, fmt.Errorf("talk to connection tracking: %w", err)
 	}

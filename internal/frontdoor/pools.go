@@ -72,13 +72,23 @@ type findings map[string]map[netip.Addr]bool
 
 func (f findings) healthy(probe string, a netip.Addr) bool { return probe == "-" || f[probe][a] }
 
-// decideTables works out all slot tables of a network, given those so far and the open connections. It is pure.
-func decideTables(n *Network, old map[uint32]Slots, found findings, live map[string]LiveFlows) map[uint32]Slots {
+// assigner decides one pool's table.
+type assigner func(pool string, old Slots, candidates []Candidate) Slots
+
+// finally decides with the open connections of each pool, provisionally without.
+func finally(live map[string]LiveFlows) assigner {
+	return func(pool string, old Slots, c []Candidate) Slots { return Assign(old, c, live[pool]) }
+}
+
+func provisionally(_ string, old Slots, c []Candidate) Slots { return Provisional(old, c) }
+
+// decideTables works out all slot tables of a network, given those so far. It is pure.
+func decideTables(n *Network, old map[uint32]Slots, found findings, assign assigner) map[uint32]Slots {
 	numbers := tableNumbers(n)
 	out := map[uint32]Slots{}
 	for _, p := range n.Pools {
 		number := numbers[tableKey{pool: p.ID}]
-		main := Assign(old[number], candidates(n, p, found), live[p.ID])
+		main := assign(p.ID, old[number], candidates(n, p, found))
 		out[number] = main
 		for k, number := range numbers {
 			if k.pool == p.ID && k.probe != "" {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,14 +30,18 @@ type room struct {
 	space  *space
 	conn   *nftables.Conn
 	tables map[uint32]Slots // as last written
+	known  []Machine        // when connections of dead machines were last looked for; nil before
+
+	unsettled chan struct{} // holds a wish to settle
 }
 
 func newRoom(d *Door, name string) *room {
 	ctx, stop := context.WithCancel(context.Background())
-	r := &room{door: d, name: name, stop: stop, names: newNames(d.opts.Log)}
+	r := &room{door: d, name: name, stop: stop, names: newNames(d.opts.Log), unsettled: make(chan struct{}, 1)}
 	r.fronts.Store(&[]netip.Addr{})
 	r.prober = newProber(ctx, r.dial, func() { r.healthChanged(ctx) })
 	r.done.Go(func() { r.resync(ctx) })
+	r.done.Go(func() { r.settleOn(ctx) })
 	return r
 }
 
@@ -159,20 +165,73 @@ func (r *room) adoptLocked() {
 	}
 }
 
-// rulesLocked decides the slot tables and writes all rules.
+// rulesLocked writes all rules, with slot tables that are decided without looking at the open connections: the kernel
+// takes long to list them. If they matter, settle follows.
 func (r *room) rulesLocked() error {
-	flows, err := r.flowsLocked()
-	if err != nil {
+	found := r.prober.findings()
+	if err := r.writeLocked(decideTables(&r.plan, r.tables, found, provisionally)); err != nil {
 		return err
 	}
-	tables := decideTables(&r.plan, r.tables, r.prober.findings(), liveFlows(&r.plan, flows))
-	if _, err := routed(&r.plan, tables).sync(r.conn); err != nil {
-		return err
-	}
-	r.tables = tables
 	if _, err := bridged(&r.plan).sync(r.conn); err != nil {
 		return err
 	}
+	blind := decideTables(&r.plan, r.tables, found, finally(nil))
+	if r.machinesGoneLocked() || !maps.Equal(blind, r.tables) {
+		select {
+		case r.unsettled <- struct{}{}:
+		default:
+		}
+	}
+	return nil
+}
+
+func (r *room) writeLocked(tables map[uint32]Slots) error {
+	_, err := routed(&r.plan, tables).sync(r.conn)
+	if err == nil {
+		r.tables = tables
+	}
+	return err
+}
+
+// machinesGoneLocked tells whether machines are gone whose connections were not looked for yet.
+func (r *room) machinesGoneLocked() bool {
+	if r.known == nil {
+		return true // of an earlier process
+	}
+	return slices.ContainsFunc(r.known, func(m Machine) bool {
+		return !slices.ContainsFunc(r.plan.Machines, func(o Machine) bool { return o.Addr == m.Addr })
+	})
+}
+
+// settleOn decides again, with the open connections, whenever rulesLocked asks for it.
+func (r *room) settleOn(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.unsettled:
+		}
+		if err := r.settle(); err != nil && ctx.Err() == nil {
+			r.door.opts.Log.Error("slots could not be settled; trying again soon", "network", r.name, "error", err)
+		}
+	}
+}
+
+func (r *room) settle() error {
+	flows, err := r.flows()
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.space == nil {
+		return nil
+	}
+	tables := decideTables(&r.plan, r.tables, r.prober.findings(), finally(liveFlows(&r.plan, flows)))
+	if err := r.writeLocked(tables); err != nil {
+		return err
+	}
+	r.known = slices.Clone(r.plan.Machines)
 	return r.forgetDeadLocked(flows)
 }
 
@@ -235,19 +294,19 @@ func (d *Door) Status(namespace string) (Status, error) {
 	if r == nil {
 		return Status{}, nil
 	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.statusLocked()
+	return r.status()
 }
 
-func (r *room) statusLocked() (Status, error) {
-	if r.space == nil {
+func (r *room) status() (Status, error) {
+	flows, err := r.flows()
+	if errors.Is(err, errNoSpace) {
 		return Status{}, nil
 	}
-	flows, err := r.flowsLocked()
 	if err != nil {
 		return Status{}, err
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	live, found, numbers := liveFlows(&r.plan, flows), r.prober.findings(), tableNumbers(&r.plan)
 	var s Status
 	for _, p := range r.plan.Pools {

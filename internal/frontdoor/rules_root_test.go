@@ -310,6 +310,7 @@ func TestOtherWaysIn(t *testing.T) {
 		{Addr: netip.MustParseAddr("10.254.0.50"), Backend: two.addr},
 	}
 	d.apply(n)
+	d.healthy(n)
 	for _, m := range []*machine{one, two} {
 		client{t, m.space.name}.must("", "10.0.0.99:22")
 	}

@@ -44,11 +44,22 @@ type LiveFlows [SlotCount]map[netip.Addr]int
 func Assign(old Slots, candidates []Candidate, live LiveFlows) Slots {
 	t := newTable(old, candidates, live)
 	t.keep()
-	if len(t.open) == 0 {
-		return t.next
+	if len(t.open) > 0 {
+		t.fill()
+		t.level()
 	}
-	t.fill()
-	t.level()
+	return t.next
+}
+
+// Provisional is what can be decided at once, without knowing the live flows: it serves slots whose backend is lost,
+// and takes none from a backend that may still have flows there.
+func Provisional(old Slots, candidates []Candidate) Slots {
+	t := newTable(old, candidates, LiveFlows{})
+	t.unknown = true
+	t.keep()
+	if len(t.open) > 0 {
+		t.fill()
+	}
 	return t.next
 }
 
@@ -58,7 +69,8 @@ type table struct {
 	by        map[netip.Addr]*Candidate
 	open      []*Candidate // healthy, ordered by address
 	live      LiveFlows
-	share     int // slots that every open backend gets, before any gets one more
+	unknown   bool // live is not known
+	share     int  // slots that every open backend gets, before any gets one more
 }
 
 func newTable(old Slots, candidates []Candidate, live LiveFlows) *table {
@@ -83,7 +95,7 @@ func (t *table) keep() {
 		c := t.by[addr]
 		switch {
 		case c == nil || c.State == Unhealthy:
-		case c.State == Draining && t.live[i][addr] == 0:
+		case c.State == Draining && t.live[i][addr] == 0 && !t.unknown:
 		default:
 			t.next[i] = addr
 			c.carried++

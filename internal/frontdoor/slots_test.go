@@ -76,8 +76,10 @@ func TestAssignHistory(t *testing.T) {
 				c[i].State = Health(rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3}).Draw(t, "state"))
 			}
 			live := drawLive(t, s)
-			next := Assign(s, c, live)
-			checkTable(t, s, next, c, live)
+			soon := Provisional(s, c)
+			checkTable(t, s, soon, c, live)
+			next := Assign(soon, c, live)
+			checkTable(t, soon, next, c, live)
 			s = next
 		}
 	})
