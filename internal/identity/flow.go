@@ -26,6 +26,7 @@ const (
 // in memory only: after a restart of lido the client starts again.
 type flow struct {
 	client, scope string
+	nonce         string // of the request for a code
 	expires       time.Time
 	account       string // set once a person has signed in
 	challenge     string // PKCE, for codes
@@ -180,5 +181,5 @@ func (s *Service) grantCode(ctx context.Context, form url.Values) (grant, error)
 	if errors.Is(err, ErrNoAccount) {
 		err = invalidGrant("the account was removed meanwhile")
 	}
-	return grant{rec: rec, client: fl.client, scope: fl.scope}, err
+	return grant{rec: rec, client: fl.client, scope: fl.scope, nonce: fl.nonce}, err
 }

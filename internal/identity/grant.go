@@ -65,6 +65,7 @@ type grant struct {
 	rec     record
 	client  string
 	scope   string // what was asked for, when the request that is granted now does not say
+	nonce   string // to be repeated in the id token
 	refresh string // the refresh token to hand back; empty: a new one for people
 }
 
@@ -187,13 +188,13 @@ func (s *Service) tokens(r *http.Request, g grant) (tokenResponse, error) {
 	life := int(accessLife.Seconds())
 	out := tokenResponse{TokenType: "Bearer", ExpiresIn: life, ExtExpiresIn: life, Scope: scope, Resource: audience}
 	issuer := base + authorityPath
-	if out.AccessToken, err = s.mint(g.rec, useAccess, issuer, audience, g.client); err != nil {
+	if out.AccessToken, err = s.mint(g, useAccess, issuer, audience); err != nil {
 		return out, err
 	}
 	if g.rec.Kind != User {
 		return out, nil
 	}
-	if out.IDToken, err = s.mint(g.rec, useID, issuer, g.client, g.client); err != nil {
+	if out.IDToken, err = s.mint(g, useID, issuer, g.client); err != nil {
 		return out, err
 	}
 	out.RefreshToken = g.refresh

@@ -355,7 +355,7 @@ func TestBrowserFlow(t *testing.T) {
 	verifier := strings.Repeat("v", 50)
 	sum := sha256.Sum256([]byte(verifier))
 	ask := func(redirect, mode string) (*http.Response, map[string]any) {
-		return b.form("127.0.0.1", "/adfs/oauth2/authorize", "client_id", "cli", "redirect_uri", redirect, "response_type", "code", "response_mode", mode, "scope", scope, "state", "s1",
+		return b.form("127.0.0.1", "/adfs/oauth2/authorize", "client_id", "cli", "redirect_uri", redirect, "response_type", "code", "response_mode", mode, "scope", scope, "state", "s1", "nonce", "n1",
 			"code_challenge", base64.RawURLEncoding.EncodeToString(sum[:]), "code_challenge_method", "S256", "username", "ada", "password", "correct horse")
 	}
 	if resp, _ := ask("https://evil.example/", "query"); resp.StatusCode != 400 {
@@ -364,13 +364,22 @@ func TestBrowserFlow(t *testing.T) {
 	if resp, _ := ask("http://localhost:8400", "form_post"); resp.StatusCode != 200 || !strings.Contains(resp.Header.Get("Content-Security-Policy"), "http://localhost:8400") {
 		t.Errorf("form_post: %d %v", resp.StatusCode, resp.Header)
 	}
+	nonce := func(body map[string]any) any {
+		id := jwt.MapClaims{}
+		token, _ := body["id_token"].(string)
+		jwt.NewParser().ParseUnverified(token, id)
+		return id["nonce"]
+	}
 	redeem := func(verifier string) int {
 		resp, _ := ask("http://localhost:8400", "query")
 		to, err := resp.Location()
 		if err != nil || to.Query().Get("state") != "s1" {
 			t.Fatalf("%v %v", to, err)
 		}
-		resp, _ = b.form("127.0.0.1", "/adfs/oauth2/token", "grant_type", "authorization_code", "client_id", "cli", "redirect_uri", "http://localhost:8400", "code", to.Query().Get("code"), "code_verifier", verifier)
+		resp, body := b.form("127.0.0.1", "/adfs/oauth2/token", "grant_type", "authorization_code", "client_id", "cli", "redirect_uri", "http://localhost:8400", "code", to.Query().Get("code"), "code_verifier", verifier)
+		if resp.StatusCode == 200 && nonce(body) != "n1" {
+			t.Errorf("nonce %v", nonce(body))
+		}
 		return resp.StatusCode
 	}
 	if got := redeem(verifier); got != 200 {

@@ -106,7 +106,7 @@ func (s *Service) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	code := rand.Text() + rand.Text()
-	fl := &flow{client: hidden["client_id"], scope: hidden["scope"], expires: s.now().Add(codeLife), account: rec.ID, challenge: hidden["code_challenge"], redirect: hidden["redirect_uri"]}
+	fl := &flow{client: hidden["client_id"], scope: hidden["scope"], expires: s.now().Add(codeLife), account: rec.ID, nonce: hidden["nonce"], challenge: hidden["code_challenge"], redirect: hidden["redirect_uri"]}
 	if err := s.flows.add(s.flows.code, code, fl); err != nil {
 		s.answerGrantError(w, err)
 		return

@@ -36,6 +36,7 @@ type claims struct {
 	Scope      string `json:"scp,omitempty"`
 	Version    string `json:"ver"`
 	Generation int    `json:"gen"`
+	Nonce      string `json:"nonce,omitempty"` // of the request that an id token answers
 }
 
 const (
@@ -43,19 +44,22 @@ const (
 	useID     = "id"
 )
 
-// mint signs a token for an account. audience is what the token is for; client is who asked for it.
-func (s *Service) mint(rec record, use, issuer, audience, client string) (string, error) {
+// mint signs a token for the account of a grant. audience is what the token is for.
+func (s *Service) mint(g grant, use, issuer, audience string) (string, error) {
 	key, err := s.keys.current()
 	if err != nil {
 		return "", err
 	}
-	now := s.now()
+	now, rec := s.now(), g.rec
 	c := claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer: issuer, Subject: rec.ID, Audience: jwt.ClaimStrings{audience}, ID: uuid.NewString(),
 			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now.Add(-5 * time.Minute)), ExpiresAt: jwt.NewNumericDate(now.Add(accessLife)),
 		},
-		Use: use, Tenant: s.tenant, ObjectID: rec.ID, AppID: client, Name: rec.Name, Version: "1.0", Generation: rec.Generation,
+		Use: use, Tenant: s.tenant, ObjectID: rec.ID, AppID: g.client, Name: rec.Name, Version: "1.0", Generation: rec.Generation,
+	}
+	if use == useID {
+		c.Nonce = g.nonce
 	}
 	if rec.Kind == ServicePrincipal {
 		c.IDType = "app"
