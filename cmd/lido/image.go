@@ -97,7 +97,7 @@ func newImageBuildCommand() *cobra.Command {
 			if *force {
 				build = images.Build
 			}
-			root, err := build(cmd.Context(), res.Recipe, func(e image.Event) { fmt.Fprintln(cmd.ErrOrStderr(), e) })
+			root, err := build(cmd.Context(), res.Recipe, image.Lines(cmd.ErrOrStderr()))
 			if err != nil {
 				return err
 			}

@@ -40,6 +40,20 @@ func (s *Store) build(ctx context.Context, recipe Recipe, progress Progress) (Ro
 	return rootfs, nil
 }
 
+// rebuild builds the recipe's image whether or not it exists.
+func (s *Store) rebuild(ctx context.Context, recipe Recipe, progress Progress) (Rootfs, error) {
+	unlock, err := s.lock(ctx, recipe.Hash())
+	if err != nil {
+		return Rootfs{}, fmt.Errorf("image %q: %w", recipe.Name, err)
+	}
+	defer unlock()
+	rootfs, err := s.buildLocked(ctx, recipe, progress)
+	if err != nil {
+		return Rootfs{}, fmt.Errorf("image %q: %w", recipe.Name, err)
+	}
+	return rootfs, nil
+}
+
 // buildLocked builds in a temporary directory and renames it when it is whole and on disk. What the recipe is built
 // on is ensured first: a lock is only ever waited for while holding those of images that are built on it.
 func (s *Store) buildLocked(ctx context.Context, recipe Recipe, progress Progress) (Rootfs, error) {
@@ -100,7 +114,8 @@ func (s *Store) seedLocked(ctx context.Context, recipe Recipe) (Rootfs, error) {
 	return s.Get(recipe)
 }
 
-// publish makes the temporary directory the image.
+// publish makes the temporary directory the image. An older one changes places with it and is removed with the
+// temporary directory.
 func (s *Store) publish(tmp, hash string) error {
 	d, err := os.Open(tmp)
 	if err != nil {
@@ -111,7 +126,11 @@ func (s *Store) publish(tmp, hash string) error {
 		return fmt.Errorf("writing the image to disk: %w", err)
 	}
 	os.Remove(filepath.Join(s.dir, hash+".failed.log"))
-	return os.Rename(tmp, filepath.Join(s.dir, hash))
+	image := filepath.Join(s.dir, hash)
+	if _, err := os.Stat(image); err == nil {
+		return unix.Renameat2(unix.AT_FDCWD, tmp, unix.AT_FDCWD, image, unix.RENAME_EXCHANGE)
+	}
+	return os.Rename(tmp, image)
 }
 
 // failed keeps the log of a build that did not end well, and says where it is.

@@ -17,10 +17,13 @@ type flight struct {
 	last    Event
 }
 
-// fly joins the build of the recipe's image, or starts it.
-func (s *Store) fly(ctx context.Context, recipe Recipe, progress Progress) (Rootfs, error) {
-	f := s.join(recipe, &progress)
-	defer s.leave(recipe.Hash(), f, &progress)
+// work is what a flight does.
+type work func(context.Context, Recipe, Progress) (Rootfs, error)
+
+// fly joins the flight of that key, or starts it.
+func (s *Store) fly(ctx context.Context, key string, recipe Recipe, do work, progress Progress) (Rootfs, error) {
+	f := s.join(key, recipe, do, &progress)
+	defer s.leave(key, f, &progress)
 	select {
 	case <-f.done:
 		r := f.rootfs
@@ -31,16 +34,15 @@ func (s *Store) fly(ctx context.Context, recipe Recipe, progress Progress) (Root
 	}
 }
 
-func (s *Store) join(recipe Recipe, progress *Progress) *flight {
-	hash := recipe.Hash()
+func (s *Store) join(key string, recipe Recipe, do work, progress *Progress) *flight {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	f, ok := s.flights[hash]
+	f, ok := s.flights[key]
 	if !ok {
 		ctx, cancel := context.WithCancel(context.Background())
 		f = &flight{cancel: cancel, done: make(chan struct{}), waiters: map[*Progress]struct{}{}}
-		s.flights[hash] = f
-		go s.take(ctx, f, recipe)
+		s.flights[key] = f
+		go s.take(ctx, key, f, recipe, do)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -51,12 +53,12 @@ func (s *Store) join(recipe Recipe, progress *Progress) *flight {
 	return f
 }
 
-// take does the build of a flight and ends it.
-func (s *Store) take(ctx context.Context, f *flight, recipe Recipe) {
-	rootfs, err := s.build(ctx, recipe, f.tell)
+// take does the work of a flight and ends it.
+func (s *Store) take(ctx context.Context, key string, f *flight, recipe Recipe, do work) {
+	rootfs, err := do(ctx, recipe, f.tell)
 	s.mu.Lock()
-	if s.flights[recipe.Hash()] == f {
-		delete(s.flights, recipe.Hash())
+	if s.flights[key] == f {
+		delete(s.flights, key)
 	}
 	s.mu.Unlock()
 	f.cancel()
@@ -66,7 +68,7 @@ func (s *Store) take(ctx context.Context, f *flight, recipe Recipe) {
 
 // leave takes a waiter off the flight, and gives the build up when it was the last. A given-up flight takes no new
 // waiters.
-func (s *Store) leave(hash string, f *flight, progress *Progress) {
+func (s *Store) leave(key string, f *flight, progress *Progress) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f.mu.Lock()
@@ -74,8 +76,8 @@ func (s *Store) leave(hash string, f *flight, progress *Progress) {
 	delete(f.waiters, progress)
 	if len(f.waiters) == 0 {
 		f.cancel()
-		if s.flights[hash] == f {
-			delete(s.flights, hash)
+		if s.flights[key] == f {
+			delete(s.flights, key)
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 )
@@ -97,6 +98,23 @@ type Progress func(Event)
 func (p Progress) tell(e Event) {
 	if p != nil {
 		p(e)
+	}
+}
+
+// Lines returns a Progress that writes a line for each step and for each quarter of a long one.
+func Lines(w io.Writer) Progress {
+	var image string
+	step, quarter := 0, 0
+	return func(e Event) {
+		q := 0
+		if e.Total > 0 {
+			q = 4 * e.Done / e.Total
+		}
+		if e.Image == image && e.Step == step && q <= quarter {
+			return
+		}
+		image, step, quarter = e.Image, e.Step, q
+		fmt.Fprintln(w, e)
 	}
 }
 

@@ -54,9 +54,10 @@ func (b *build) aptProxy(ctx context.Context) []string {
 
 var newlyInstalled = regexp.MustCompile(`(\d+) newly installed`)
 
-// aptLines turns apt's and dpkg's output into progress: each package is got, unpacked and set up.
+// aptLines turns apt's and dpkg's output into progress: each package is got, unpacked and set up. A second run of apt
+// in the same step adds its packages to the total; the share that is done is never told smaller than before.
 func (b *build) aptLines() func(string) {
-	done, total := 0, 0
+	done, total, told := 0, 0, 0
 	return func(line string) {
 		if m := newlyInstalled.FindStringSubmatch(line); m != nil {
 			n, _ := strconv.Atoi(m[1])
@@ -65,8 +66,11 @@ func (b *build) aptLines() func(string) {
 		for _, p := range []string{"Get:", "Unpacking ", "Setting up "} {
 			if strings.HasPrefix(line, p) {
 				done++
-				b.tell(done, total)
 			}
+		}
+		if total > 0 && 100*done/total > told {
+			told = 100 * done / total
+			b.tell(told, 100)
 		}
 	}
 }

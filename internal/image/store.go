@@ -27,7 +27,7 @@ type Store struct {
 	now   func() time.Time
 
 	mu      sync.Mutex
-	flights map[string]*flight // by hash: builds under way in this process
+	flights map[string]*flight // builds under way in this process, by hash and kind
 }
 
 // Options are what a Store may be told. The zero value will do.
@@ -71,17 +71,16 @@ func (s *Store) Ensure(ctx context.Context, recipe Recipe, progress Progress) (R
 	if r, err := s.Get(recipe); err == nil {
 		return r, nil
 	}
-	return s.fly(ctx, recipe, progress)
+	return s.fly(ctx, recipe.Hash(), recipe, s.build, progress)
 }
 
-// Build builds the recipe's image anew and puts it in place of the one that exists, unless that is in use.
+// Build builds the recipe's image even if it exists, and puts the new one in the place of the old, which stays as it
+// is when the build fails. It is ErrInUse when machines use the old one.
 func (s *Store) Build(ctx context.Context, recipe Recipe, progress Progress) (Rootfs, error) {
-	if _, err := s.Get(recipe); err == nil {
-		if err := s.Remove(recipe.Hash()); err != nil {
-			return Rootfs{}, err
-		}
+	if err := s.free(Rootfs{Name: recipe.Name, Hash: recipe.Hash()}); err != nil {
+		return Rootfs{}, err
 	}
-	return s.fly(ctx, recipe, progress)
+	return s.fly(ctx, recipe.Hash()+" anew", recipe, s.rebuild, progress)
 }
 
 // List returns the built images, ordered by name and then age.
@@ -112,8 +111,8 @@ func (s *Store) Remove(hashOrName string) error {
 	if err != nil {
 		return err
 	}
-	if users := s.inUse(r.Hash); len(users) > 0 {
-		return fmt.Errorf("image %q (%s): %w by %s; delete them first", r.Name, r.Hash, ErrInUse, strings.Join(users, ", "))
+	if err := s.free(r); err != nil {
+		return err
 	}
 	trash := filepath.Join(s.dir, tempPrefix+r.Hash+"-removed")
 	os.RemoveAll(trash)
@@ -121,6 +120,15 @@ func (s *Store) Remove(hashOrName string) error {
 		return fmt.Errorf("image %q: %w", r.Name, err)
 	}
 	return os.RemoveAll(trash)
+}
+
+// free is nil when nothing uses the image.
+func (s *Store) free(r Rootfs) error {
+	users := s.inUse(r.Hash)
+	if len(users) == 0 {
+		return nil
+	}
+	return fmt.Errorf("image %q (%s): %w by %s; delete them first", r.Name, r.Hash, ErrInUse, strings.Join(users, ", "))
 }
 
 // Log returns the path of an image's build log, whether its build ended well or not.

@@ -96,6 +96,40 @@ func TestFailedBuildShowsItsLog(t *testing.T) {
 	nothingLeft(t, dir)
 }
 
+func TestBuildAnew(t *testing.T) {
+	s, r, dir := onBase(t, "anew", "date +%s%N >/built")
+	stamp := func(build func(context.Context, image.Recipe, image.Progress) (image.Rootfs, error)) string {
+		t.Helper()
+		got, err := build(t.Context(), r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, _ := os.ReadFile(filepath.Join(got.Dir, "built"))
+		return string(data)
+	}
+	first := stamp(s.Ensure)
+	if again := stamp(s.Ensure); again != first {
+		t.Error("Ensure built an image that is there")
+	}
+	second := stamp(s.Build)
+	if second == first {
+		t.Error("Build did not build anew")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Build(ctx, r, nil); err == nil {
+		t.Error("a build without time succeeded")
+	}
+	waitFor(t, "the directory to go", func() bool { return len(left(dir)) == 0 })
+	if now := stamp(s.Ensure); now != second {
+		t.Error("a build that failed changed the image")
+	}
+	users := open(t, dir, image.Options{InUse: func(string) []string { return []string{"machine a"} }})
+	if _, err := users.Build(t.Context(), r, nil); !errors.Is(err, image.ErrInUse) {
+		t.Errorf("building an image in use anew: %v", err)
+	}
+}
+
 func TestBuildIsGivenUpWithItsLastWaiter(t *testing.T) {
 	sleeper := fmt.Sprintf("4%d.5", time.Now().UnixNano()%1e9)
 	s, r, dir := onBase(t, "slow", "sleep "+sleeper)

@@ -9,7 +9,7 @@ systemctl mask --quiet \
 	systemd-journal-flush.service systemd-tmpfiles-setup-dev.service systemd-firstboot.service systemd-repart.service systemd-random-seed.service systemd-machine-id-commit.service systemd-pstore.service \
 	systemd-pcrphase.service systemd-pcrphase-sysinit.service systemd-pcrphase-initrd.service \
 	systemd-ask-password-console.path systemd-ask-password-wall.path systemd-initctl.socket systemd-journald-audit.socket \
-	systemd-update-utmp-runlevel.service systemd-hwdb-update.service systemd-boot-update.service \
+	systemd-update-utmp.service systemd-update-utmp-runlevel.service systemd-hwdb-update.service systemd-boot-update.service \
 	getty.target getty-static.service console-getty.service getty@.service serial-getty@.service \
 	e2scrub_reap.service e2scrub_all.timer fstrim.timer apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
 	cloud-init-hotplugd.socket cloud-init-hotplugd.service
@@ -20,9 +20,13 @@ systemctl set-default --quiet multi-user.target
 systemctl enable --quiet ssh.service journal-persist.service
 rm -rf /etc/sysctl.d/* /etc/sysctl.conf
 
+# Accounts and homes are there before the first boot: nobody is refused because the machine is still booting.
+mkdir -p /etc/tmpfiles.d
+ln -sf /dev/null /etc/tmpfiles.d/systemd-nologin.conf
+
 # A later `apt-get install cifs-utils` in a machine must not replace the mount helpers. The package has them under
-# /sbin, which is /usr/sbin by a link.
-for p in /sbin/mount.cifs /sbin/mount.smb3; do
+# /sbin or /usr/sbin, which is the same directory by a link.
+for p in /sbin/mount.cifs /sbin/mount.smb3 /usr/sbin/mount.cifs /usr/sbin/mount.smb3; do
 	dpkg-divert --quiet --local --no-rename --divert "$p.distrib" --add "$p"
 done
 ln -sf mount.cifs /usr/sbin/mount.smb3
