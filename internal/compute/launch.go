@@ -45,7 +45,6 @@ func (w *worker) launch(ctx context.Context, v *instanceView) error {
 	return w.record(v, func(s *status) {
 		if s.Serial != v.Wish.Serial {
 			s.Extensions = nil
-			s.FirstRunAt = r.Now()
 		}
 		s.Serial, s.Built, s.Starts, s.Restarts = v.Wish.Serial, v.MachineHash, v.Wish.Starts, v.Wish.Restarts
 		s.Power, s.PowerAt, s.NoAddress = PowerOn, r.Now(), false

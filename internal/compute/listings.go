@@ -22,7 +22,9 @@ func (r *Room) childTypes() []arm.Type {
 		hidden(TypeSet+"/osUpgradeHistory", emptyList, nil),
 		hidden(TypeSet+"/publicIPAddresses", r.publicAddresses, nil),
 		hidden(TypeSet+"/networkInterfaces", r.networkInterfaces, nil),
+		r.extensionType(),
 		hidden(TypeInstance+"/instanceView", r.instanceView, nil),
+		hidden(TypeInstance+"/extensions", r.instanceExtensions, r.instanceExtension),
 		hidden(TypeInstance+"/networkInterfaces", r.networkInterfaces, r.networkInterface),
 		hidden("Microsoft.Compute/locations/virtualMachineScaleSets", emptyList, nil),
 	}

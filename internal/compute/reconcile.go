@@ -197,15 +197,36 @@ func (c *controller) pass(ctx context.Context) (next time.Time, again, gone bool
 	if err != nil {
 		return next, false, false, err
 	}
+	c.countBeforeShrinking(ctx, s)
 	p := decideSet(&s.view)
-	for _, i := range p.Surplus {
-		c.room.busy.forget(i.Key) // counted anew before it goes
-	}
 	again, err = c.carryOut(ctx, s, p)
 	if err != nil || p.Gone {
 		return next, p.Gone, false, err
 	}
 	return c.startWorkers(s), again, false, nil
+}
+
+// shrinkCount bounds the time that counting sessions may take before instances are chosen to go.
+const shrinkCount = 5 * time.Second
+
+// countBeforeShrinking counts the sessions of all instances anew if some of them are to go, so that the idlest do.
+func (c *controller) countBeforeShrinking(ctx context.Context, s *snapshot) {
+	active, _, _ := sortOut(&s.view)
+	if s.view.Deleting || len(active) <= s.view.Capacity || s.view.Capacity == 0 {
+		return
+	}
+	var infos []machine.Info
+	for _, i := range active {
+		if i.Machine != nil {
+			infos = append(infos, *i.Machine)
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, shrinkCount)
+	defer cancel()
+	c.room.countIn(ctx, infos)
+	for _, i := range active {
+		i.Sessions = c.room.busy.get(i.Key)
+	}
 }
 
 func (c *controller) wakeUp() {

@@ -392,3 +392,30 @@ func (l *lab) extensionMessage(instance int) string {
 	}
 	return list[0].(map[string]any)["statuses"].([]any)[0].(map[string]any)["message"].(string)
 }
+
+func TestExtensionsAsResources(t *testing.T) {
+	g := newFakeGuest()
+	l := newLab(t, sim.Config{Exec: g.exec}, nil)
+	l.succeed(l.put(setPath, setBody(1, "")))
+	path := setPath + "/extensions/run"
+	props := `{"location":"local","properties":{"publisher":"Microsoft.Azure.Extensions","type":"CustomScript","typeHandlerVersion":"2.1","settings":{},"protectedSettings":{"commandToExecute":"echo ` + shareKey + `"}}}`
+	l.succeed(l.put(path, props))
+	if e := l.get(path); e["name"] != "run" || strings.Contains(fmt.Sprint(e), "protectedSettings") {
+		t.Errorf("extension: %v", e)
+	}
+	l.succeed(l.put(path+"2", strings.Replace(props, shareKey, "two", 1)))
+	l.succeed(l.post(setPath+"/manualupgrade", `{"instanceIds":["0"]}`))
+	if got := len(values(l.get(setPath + "/virtualMachines/0/extensions"))); got != 2 || g.ran() != 2 {
+		t.Errorf("%d extensions, %d ran", got, g.ran())
+	}
+	code, _, h := l.call("DELETE", path, "")
+	if l.succeed(h); code != 202 {
+		t.Errorf("DELETE: %d", code)
+	}
+	if got := values(l.get(setPath + "/extensions")); len(got) != 1 || got[0]["name"] != "run2" {
+		t.Errorf("left: %v", got)
+	}
+	if strings.Contains(l.dump(), shareKey) {
+		t.Error("the key is stored in clear")
+	}
+}

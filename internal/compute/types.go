@@ -186,7 +186,6 @@ type status struct {
 	Image         *ImageInfo        `json:"image,omitempty"`
 	NoAddress     bool              `json:"noAddress,omitempty"` // the network had none to give
 	Draining      bool              `json:"draining,omitempty"`  // the network was told so
-	FirstRunAt    time.Time         `json:"firstRunAt,omitzero"`
 }
 
 // extensionStatus is what became of one extension on one machine.
