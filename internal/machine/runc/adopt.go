@@ -30,6 +30,10 @@ func (e *Engine) adoptAll() error {
 	if err := e.sweep(); err != nil {
 		return err
 	}
+	scratch, _ := filepath.Glob(filepath.Join(e.cfg.RunDir, "exec-*"))
+	for _, d := range scratch {
+		os.RemoveAll(d)
+	}
 	return e.releaseStrays()
 }
 
@@ -39,7 +43,7 @@ func (e *Engine) adopt(id string) error {
 		return e.removeDir(id)
 	}
 	if err != nil {
-		return err
+		return e.setAside(id, err)
 	}
 	b := &box{id: id, rec: *r}
 	b.mu.Lock()
@@ -65,8 +69,19 @@ func (e *Engine) adopt(id string) error {
 	}
 	if r.State == machine.Running {
 		e.rest(b, machine.Stopped)
+		return nil
 	}
-	return nil
+	return e.teardown(b)
+}
+
+// setAside takes a machine out of the engine's sight whose record cannot be read, so that it costs the host nothing and
+// the others live on; what it wrote is kept.
+func (e *Engine) setAside(id string, why error) error {
+	aside := filepath.Join(e.cfg.Dir, ".lost-"+id)
+	e.log.Error("a machine's record cannot be read; its files are set aside", "machine", id, "err", why, "at", aside)
+	e.killStrays(id)
+	b := &box{id: id, rec: record{Init: e.initFromPidFile(id)}}
+	return errors.Join(e.teardown(b), os.RemoveAll(aside), os.Rename(e.dir(id), aside))
 }
 
 // findRunning tells whether the machine's init runs, started and not only made, or has ended so lately that conmon is
@@ -120,11 +135,11 @@ func (e *Engine) initFromPidFile(id string) process {
 
 // settleAdopted does what follows the end of a boot that happened while no engine was there.
 func (e *Engine) settleAdopted(b *box) {
-	if b.rec.State == machine.Running {
+	if b.rec.State == machine.Running && !b.rec.Ended {
 		e.settle(b)
 		return
 	}
-	e.rebootLater(b, 0) // the boot had not come to init
+	e.rebootLater(b, 0) // the next boot was due or had not come to init
 }
 
 // finishStop goes on with a stop that was under way.
@@ -157,38 +172,6 @@ func (e *Engine) sweep() error {
 	return nil
 }
 
-// cgroupDirsOfAll returns the directories that hold the cgroups of this engine's machines.
-func (e *Engine) cgroupDirsOfAll() []string {
-	var dirs []string
-	for _, d := range e.cgroupDirs("x") {
-		dirs = append(dirs, filepath.Dir(d))
-	}
-	return dirs
-}
-
 func (e *Engine) idOfCgroup(name string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(name, "lido-"+e.cfg.Tag+"-"), ".scope")
-}
-
-// Purge deletes every machine and every trace of this engine on the host, then closes it.
-func (e *Engine) Purge() error {
-	e.mu.Lock()
-	var ids []string
-	for id := range e.machines {
-		ids = append(ids, id)
-	}
-	e.mu.Unlock()
-	var errs error
-	for _, id := range ids {
-		errs = errors.Join(errs, e.Delete(e.ctx, id))
-	}
-	if errs != nil {
-		return errs
-	}
-	for _, d := range e.cgroupDirsOfAll() {
-		if err := removeCgroup(d); err != nil {
-			return err
-		}
-	}
-	return errors.Join(e.stopLXCFS(), e.Close(), os.RemoveAll(e.cfg.RunDir), os.RemoveAll(e.cfg.Dir))
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -80,7 +81,7 @@ func (e *Engine) bootLocked(ctx context.Context, b *box) error {
 	r.Init, r.Conmon, r.Reason = process{}, process{}, ""
 	err := e.tryBoot(ctx, b)
 	if err == nil {
-		r.State, r.StartedAt = machine.Running, e.cfg.Now()
+		r.State, r.StartedAt, r.Ended = machine.Running, e.cfg.Now(), false
 		if err := e.save(r); err != nil {
 			return err
 		}
@@ -112,6 +113,10 @@ func (e *Engine) tryBoot(ctx context.Context, b *box) error {
 	if err := e.save(&b.rec); err != nil {
 		return err
 	}
+	if err := os.Remove(e.consolePath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	e.wantLXCFS()
 	if err := e.bundleDirs(id); err != nil {
 		return err
 	}
@@ -201,6 +206,7 @@ func (e *Engine) teardown(b *box) error {
 	if err := e.removeCgroups(b.id); err != nil {
 		return err
 	}
+	e.forgetUnit(b.id)
 	if nic := b.rec.Spec.NIC; nic != nil {
 		if err := leaveNetwork(nic); err != nil {
 			return err

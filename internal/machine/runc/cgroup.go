@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,9 +50,6 @@ func (e *Engine) cgroupDirs(id string) []string {
 // delegate gives the machine's init the cgroups that systemd in it must be able to write. Done between runc's create
 // and start: earlier they don't exist, later systemd has given up.
 func (e *Engine) delegate(id string, base uint32) error {
-	if e.systemdDriver() {
-		return nil // systemd of the host delegates
-	}
 	for _, dir := range e.cgroupDirs(id) {
 		switch filepath.Base(strings.TrimSuffix(dir, "/"+filepath.Join(e.cgroupParent(), e.cgroupName(id)))) {
 		case "systemd", "unified":
@@ -97,6 +95,41 @@ func (e *Engine) removeCgroups(id string) error {
 		time.Sleep(wait)
 	}
 	return err
+}
+
+// forgetUnit has the host's systemd drop the scope of a boot that has ended: runc would take a scope that still exists
+// for its own and leave the machine outside of it.
+func (e *Engine) forgetUnit(id string) {
+	if !e.systemdDriver() {
+		return
+	}
+	if _, err := os.Stat("/run/systemd/transient/" + e.cgroupName(id)); err != nil {
+		return
+	}
+	_ = exec.Command("systemctl", "stop", "--quiet", e.cgroupName(id)).Run()
+	_ = exec.Command("systemctl", "reset-failed", "--quiet", e.cgroupName(id)).Run()
+}
+
+// removeParents removes the cgroups that held this engine's machines, now empty.
+func (e *Engine) removeParents() error {
+	if e.systemdDriver() {
+		_ = exec.Command("systemctl", "stop", "--quiet", "lido-"+e.cfg.Tag+".slice").Run()
+	}
+	for _, d := range e.cgroupDirsOfAll() {
+		if err := removeCgroup(d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cgroupDirsOfAll returns the directories that hold the cgroups of this engine's machines.
+func (e *Engine) cgroupDirsOfAll() []string {
+	var dirs []string
+	for _, d := range e.cgroupDirs("x") {
+		dirs = append(dirs, filepath.Dir(d))
+	}
+	return dirs
 }
 
 // removeCgroup removes a cgroup with those below it, the deepest first.

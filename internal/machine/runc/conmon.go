@@ -24,7 +24,7 @@ func (e *Engine) conmonArgs(id string) []string {
 	args := []string{e.host.conmon, "--api-version", "1", "-c", id, "-u", id, "-n", id, "-r", e.host.runc, "-b", b,
 		"-p", filepath.Join(b, "init.pid"), "--conmon-pidfile", filepath.Join(b, "conmon.pid"),
 		"--exit-dir", e.exitDir(id), "--persist-dir", b, "--socket-dir-path", b,
-		"-l", "k8s-file:" + filepath.Join(e.dir(id), "console.log"), "--log-size-max", "1048576",
+		"-l", "k8s-file:" + e.consolePath(id), "--log-size-max", "1048576",
 		"--runtime-arg=--root=" + e.stateDir()}
 	if e.systemdDriver() {
 		args = append(args, "-s")
@@ -150,4 +150,17 @@ func (e *Engine) conmonOf(id string) process {
 		return process{}
 	}
 	return p
+}
+
+// lastWords returns the last line that init wrote to its console, as the end of a sentence's paragraph.
+func (e *Engine) lastWords(id string) string {
+	data, err := os.ReadFile(e.consolePath(id)) // conmon keeps it below a megabyte
+	if err != nil {
+		return ""
+	}
+	f := strings.SplitN(lastLine(string(data)), " ", 4) // time, stream, mark, text
+	if len(f) < 4 || f[3] == "" {
+		return ""
+	}
+	return " Its last words: " + strings.ToValidUTF8(f[3][:min(len(f[3]), 300)], "")
 }

@@ -78,7 +78,7 @@ func (l *lab) fixture() machinetest.Fixture {
 		Real: true, Spec: l.spec, Does: l.does, Leftovers: l.leftovers, Leave: l.close, Reopen: func(t *testing.T) machine.Engine { return l.open(t) },
 		Broken: func(id string) machine.Spec {
 			s := l.spec(id)
-			s.Files = append(s.Files, machine.File{Path: "/sbin/init", Data: []byte("#!/bin/sh\nexit 7\n"), Mode: 0o755})
+			s.Files = append(s.Files, machine.File{Path: "/sbin/init", Data: []byte("#!/bin/sh\necho no way to boot\nexit 7\n"), Mode: 0o755})
 			return s
 		},
 		Dir: func(t *testing.T) string {

@@ -96,9 +96,7 @@ func Open(cfg Config) (*Engine, error) {
 	if e.lock, err = lockDir(cfg.Dir); err != nil {
 		return nil, err
 	}
-	if err := e.ensureLXCFS(); err != nil {
-		e.log.Warn("machines will see the host's CPUs and memory instead of their own size", "err", err)
-	}
+	e.wantLXCFS()
 	if err := e.adoptAll(); err != nil {
 		e.Close()
 		return nil, fmt.Errorf("machine engine: %w", err)
@@ -107,10 +105,8 @@ func Open(cfg Config) (*Engine, error) {
 }
 
 func (e *Engine) makeDirs() error {
-	for _, d := range []string{e.mountPoint("image"), e.mountPoint("own"), e.mountPoint("root"), e.rangesDir()} {
-		if err := os.MkdirAll(d, 0o755); err != nil {
-			return err
-		}
+	if err := os.MkdirAll(e.rangesDir(), 0o755); err != nil {
+		return err
 	}
 	if err := os.Chmod(e.cfg.SharedDir, 0o755); err != nil {
 		return err
@@ -165,14 +161,15 @@ func (e *Engine) step(name string) {
 	}
 }
 
-func (e *Engine) stateDir() string            { return filepath.Join(e.cfg.RunDir, "runc") }
-func (e *Engine) rangesDir() string           { return filepath.Join(e.cfg.SharedDir, "ranges") }
-func (e *Engine) dir(id string) string        { return filepath.Join(e.cfg.Dir, id) }
-func (e *Engine) bundle(id string) string     { return filepath.Join(e.cfg.RunDir, "m", id) }
-func (e *Engine) exitDir(id string) string    { return filepath.Join(e.dir(id), "exit") }
-func (e *Engine) layers(id string) string     { return filepath.Join(e.dir(id), "root") }
-func (e *Engine) upper(id string) string      { return filepath.Join(e.layers(id), "upper") }
-func (e *Engine) recordPath(id string) string { return filepath.Join(e.dir(id), "machine.json") }
+func (e *Engine) stateDir() string             { return filepath.Join(e.cfg.RunDir, "runc") }
+func (e *Engine) rangesDir() string            { return filepath.Join(e.cfg.SharedDir, "ranges") }
+func (e *Engine) dir(id string) string         { return filepath.Join(e.cfg.Dir, id) }
+func (e *Engine) bundle(id string) string      { return filepath.Join(e.cfg.RunDir, "m", id) }
+func (e *Engine) consolePath(id string) string { return filepath.Join(e.dir(id), "console.log") }
+func (e *Engine) exitDir(id string) string     { return filepath.Join(e.dir(id), "exit") }
+func (e *Engine) layers(id string) string      { return filepath.Join(e.dir(id), "root") }
+func (e *Engine) upper(id string) string       { return filepath.Join(e.layers(id), "upper") }
+func (e *Engine) recordPath(id string) string  { return filepath.Join(e.dir(id), "machine.json") }
 
 // box returns the machine with that id, locked, or ErrNotFound.
 func (e *Engine) box(id string) (*box, error) {

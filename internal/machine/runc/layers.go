@@ -12,6 +12,15 @@ import (
 // It lies where users of a machine's range may pass.
 func (e *Engine) mountPoint(name string) string { return filepath.Join(e.cfg.SharedDir, "mnt", name) }
 
+func (e *Engine) makeMountPoints() error {
+	for _, name := range []string{"image", "own", "root"} {
+		if err := os.MkdirAll(e.mountPoint(name), 0o755); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // assemble puts the machine's root together: the image below, what the machine wrote on top, both seen
 // through the machine's uid range, so that on disk files keep the plain owners 0 to 65535.
 //
@@ -78,6 +87,9 @@ func idmapped(dir string, userns int, attrs uint64) (int, error) {
 }
 
 func (e *Engine) bundleDirs(id string) error {
+	if err := e.makeMountPoints(); err != nil {
+		return err
+	}
 	if err := os.MkdirAll(e.bundle(id), 0o700); err != nil {
 		return err
 	}

@@ -3,10 +3,10 @@ package runc
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -53,6 +53,16 @@ func (e *Engine) lxcfsAt() string {
 	return ""
 }
 
+// wantLXCFS sees to it that there is an lxcfs; without one machines work, but see the host's size as theirs.
+func (e *Engine) wantLXCFS() {
+	if e.lxcfsAt() != "" {
+		return
+	}
+	if err := e.ensureLXCFS(); err != nil {
+		e.log.Warn("machines will see the host's CPUs and memory instead of their own size", "err", err)
+	}
+}
+
 // ensureLXCFS starts the shared lxcfs if the host has none running.
 func (e *Engine) ensureLXCFS() error {
 	unlock, err := e.lockShared()
@@ -89,30 +99,44 @@ func (e *Engine) ensureLXCFS() error {
 
 func (e *Engine) lxcfsPidFile() string { return filepath.Join(e.cfg.SharedDir, "lxcfs.pid") }
 
-// stopLXCFS stops the shared lxcfs if no machine of any engine is left on the host.
+// stopLXCFS stops the shared lxcfs. Called with the shared lock held and no machine left on the host.
 func (e *Engine) stopLXCFS() error {
-	unlock, err := e.lockShared()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	if claims, err := os.ReadDir(e.rangesDir()); err != nil || len(claims) > 0 {
-		return err
-	}
-	data, err := os.ReadFile(e.lxcfsPidFile())
-	if err != nil {
-		return nil
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(data)))
-	if err != nil {
-		return nil
-	}
-	args, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/cmdline")
-	if slices.Contains(strings.Split(string(args), "\x00"), e.ownLXCFS()) {
-		_ = unix.Kill(pid, unix.SIGTERM)
+	for _, pid := range e.lxcfsPids() {
+		if fd, err := unix.PidfdOpen(pid, 0); err == nil {
+			_ = unix.PidfdSendSignal(fd, unix.SIGTERM, nil, 0)
+			_ = unix.Unmount(e.ownLXCFS(), unix.MNT_DETACH)
+			// It removes its pid file at the end, which must not be the next one's.
+			fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+			if n, _ := retry(func() (int, error) { return unix.Poll(fds, 3000) }); n == 0 {
+				_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+			}
+			unix.Close(fd)
+		}
 	}
 	_ = unix.Unmount(e.ownLXCFS(), unix.MNT_DETACH)
-	return errors.Join(os.Remove(e.lxcfsPidFile()), os.Remove(e.ownLXCFS()))
+	_ = os.Remove(e.lxcfsPidFile())
+	if err := os.Remove(e.ownLXCFS()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// lxcfsPids finds the shared lxcfs by what it mounts.
+func (e *Engine) lxcfsPids() []int {
+	var pids []int
+	procs, _ := os.ReadDir("/proc")
+	for _, p := range procs {
+		pid, err := strconv.Atoi(p.Name())
+		if err != nil {
+			continue
+		}
+		data, _ := os.ReadFile("/proc/" + p.Name() + "/cmdline")
+		args := strings.Split(strings.TrimSuffix(string(data), "\x00"), "\x00")
+		if filepath.Base(args[0]) == "lxcfs" && args[len(args)-1] == e.ownLXCFS() {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }
 
 // lockShared takes the lock over what the engines of this host share.

@@ -82,6 +82,9 @@ func (e *Engine) settle(b *box) {
 	end := ending{Code: code, Known: known, Lasted: e.cfg.Now().Sub(r.StartedAt)}
 	n := e.cfg.Restart.afterEnd(end, r.Want, r.Failures)
 	r.Failures, r.Reason = n.Failures, n.Reason
+	if n.State == machine.Failed {
+		r.Reason += e.lastWords(b.id)
+	}
 	if n.Crash {
 		r.Restarts++
 		e.log.Warn("machine crashed", "machine", b.id, "exit", end.String(), "failures", n.Failures)
@@ -90,13 +93,15 @@ func (e *Engine) settle(b *box) {
 		e.rest(b, n.State)
 		return
 	}
+	r.Ended = true
 	e.rebootLater(b, n.Delay)
 }
 
-// rest leaves the machine stopped or failed.
+// rest leaves the machine stopped or failed. That is written down before the exit code is removed with what is left of
+// the boot.
 func (e *Engine) rest(b *box, state machine.State) {
 	b.rec.State, b.rec.Want, b.rec.StoppedAt = state, machine.Stopped, e.cfg.Now()
-	if err := errors.Join(e.teardown(b), e.save(&b.rec)); err != nil {
+	if err := errors.Join(e.save(&b.rec), e.teardown(b)); err != nil {
 		e.log.Error("machine ended but could not be cleared", "machine", b.id, "err", err)
 	}
 }
@@ -108,7 +113,7 @@ func (e *Engine) rebootLater(b *box, delay time.Duration) {
 	}
 	boots := b.rec.Boots
 	e.wg.Go(func() {
-		if !sleep(e.ctx, delay) {
+		if !sleep(e.ctx, delay) || !e.awaitNetwork(b.rec.Spec.NIC) {
 			return
 		}
 		b.mu.Lock()

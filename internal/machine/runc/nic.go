@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -116,4 +117,28 @@ func leaveNetwork(nic *machine.NIC) error {
 		return nil
 	}
 	return fmt.Errorf("remove link %s: %w", nic.HostLink, err)
+}
+
+// networkPatience is how long a machine that starts by itself waits for its network: after a reboot of the host, someone
+// else makes the networks while this engine makes the machines.
+const networkPatience = 2 * time.Minute
+
+// awaitNetwork waits until the bridge is there, or for as long as it has patience; false if the engine was closed.
+func (e *Engine) awaitNetwork(nic *machine.NIC) bool {
+	if nic == nil {
+		return true
+	}
+	for waited := time.Duration(0); waited < networkPatience; waited += 100 * time.Millisecond {
+		err := inNamespace(nic.Namespace, func(h *netlink.Handle) error {
+			_, err := h.LinkByName(nic.Bridge)
+			return err
+		})
+		if err == nil {
+			return true
+		}
+		if !sleep(e.ctx, 100*time.Millisecond) {
+			return false
+		}
+	}
+	return true
 }

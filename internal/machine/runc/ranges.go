@@ -36,6 +36,12 @@ func (e *Engine) claim(id string, base uint32) (bool, error) {
 	if err == nil {
 		return true, nil
 	}
+	if errors.Is(err, fs.ErrNotExist) { // the last engine of the host has left meanwhile
+		if err := os.MkdirAll(e.rangesDir(), 0o755); err != nil {
+			return false, err
+		}
+		return e.claim(id, base)
+	}
 	if !errors.Is(err, fs.ErrExist) {
 		return false, err
 	}

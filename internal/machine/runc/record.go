@@ -33,7 +33,8 @@ type record struct {
 
 	Boots     int       `json:"boots"`
 	Restarts  int       `json:"restarts"`
-	Failures  int       `json:"failures"` // starts in a row that did not last
+	Failures  int       `json:"failures"`        // starts in a row that did not last
+	Ended     bool      `json:"ended,omitempty"` // the last boot's end has been judged, the next is due
 	StartedAt time.Time `json:"startedAt,omitzero"`
 	StoppedAt time.Time `json:"stoppedAt,omitzero"`
 
