@@ -164,7 +164,7 @@ func makeOwned(root *os.Root, name string, uid, gid int) error {
 func diskUsage(ctx context.Context, dir string) (int64, error) {
 	var sum int64
 	seen := map[[2]uint64]bool{}
-	err := filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
 		if err != nil {
 			if errors.Is(err, fs.ErrNotExist) {
 				return nil // removed while we looked
@@ -172,7 +172,7 @@ func diskUsage(ctx context.Context, dir string) (int64, error) {
 			return err
 		}
 		info, err := e.Info()
-		if err != nil {
+		if err != nil || path == dir {
 			return nil
 		}
 		st, ok := info.Sys().(*syscall.Stat_t)

@@ -22,22 +22,22 @@ func (t *discarded) restorable(now time.Time) bool {
 	return t.Moved && !t.Restoring && now.Before(t.Until)
 }
 
-// restore brings a deleted share back under its name.
+// restore brings a deleted share back, under its name or another.
 func (r *Room) restore(ctx context.Context, req *arm.Request) (*arm.Response, error) {
 	var q struct{ DeletedShareName, DeletedShareVersion string }
 	if err := req.Decode(&q); err != nil {
 		return nil, err
 	}
 	account, share := shareNames(req.ID)
-	if !strings.EqualFold(q.DeletedShareName, share) {
-		return nil, invalid("deletedShareName", "A share is restored under its own name, '%s'.", q.DeletedShareName)
+	if !shareRule.MatchString(share) {
+		return nil, shareNameFault(share)
 	}
 	err := r.arm.Store.Update(ctx, func(tx *store.Tx) error {
 		if _, err := tx.Get(req.ID.String()); err == nil {
 			return arm.Conflict("ShareAlreadyExists", "The specified share already exists.")
 		}
 		t, err := findTrash(tx, func(t *discarded) bool {
-			return t.UID == q.DeletedShareVersion && t.Account == account && t.Share == share && t.restorable(r.arm.Now())
+			return t.UID == q.DeletedShareVersion && t.Account == account && t.Share == strings.ToLower(q.DeletedShareName) && t.restorable(r.arm.Now())
 		})
 		if err != nil {
 			return err
@@ -45,7 +45,7 @@ func (r *Room) restore(ctx context.Context, req *arm.Request) (*arm.Response, er
 		if t == nil {
 			return arm.Errorf(http.StatusNotFound, "ShareNotFound", "The specified share does not exist.")
 		}
-		t.Restoring = true
+		t.Restoring, t.Share, t.ID = true, share, arm.ParsePath(t.ID).Parent().Child("shares", share).String()
 		if err := tx.SetJSON(bucketTrash, t.UID, t); err != nil {
 			return err
 		}

@@ -68,7 +68,7 @@ func (r *Room) admitShare(_ context.Context, a *arm.Admission) error {
 func (r *Room) admitNewShare(a *arm.Admission) error {
 	account, name := shareNames(a.ID)
 	if !shareRule.MatchString(a.ID.Name()) {
-		return arm.BadRequest("InvalidResourceName", "name", "The share name '%s' is invalid. It has 3 to 63 lower-case letters, digits and single hyphens, and begins and ends with a letter or digit.", a.ID.Name())
+		return shareNameFault(a.ID.Name())
 	}
 	doc, err := a.Tx.Get(a.ID.Parent().Parent().String())
 	if err != nil {
@@ -86,6 +86,10 @@ func (r *Room) admitNewShare(a *arm.Admission) error {
 		return err
 	}
 	return arm.Conflict("ShareBeingDeleted", "The specified share is being deleted. Try operation later.")
+}
+
+func shareNameFault(name string) error {
+	return arm.BadRequest("InvalidResourceName", "name", "The share name '%s' is invalid. It has 3 to 63 lower-case letters, digits and single hyphens, and begins and ends with a letter or digit.", name)
 }
 
 func renderShare(_ context.Context, _ *store.Tx, d *store.Doc, body map[string]any) error {

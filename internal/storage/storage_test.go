@@ -416,6 +416,13 @@ func TestDeletedSharesAreKeptAndRestored(t *testing.T) {
 	f.refused("POST", shares+"/work/restore", ask, 409, "ShareAlreadyExists", "")
 
 	f.must("DELETE", shares+"/work", "", 200)
+	gone = f.must("GET", shares+"?$expand=deleted", "", 200)["value"].([]any)
+	ask = fmt.Sprintf(`{"deletedShareName":"work","deletedShareVersion":%q}`, props(gone[0].(map[string]any))["version"])
+	f.must("POST", shares+"/other/restore", ask, 200)
+	if m := f.must("GET", shares+"/other", "", 200); m["name"] != "other" || !exists(filepath.Join(f.Dir("poolshare", "other"), "mine")) || exists(file) {
+		t.Errorf("restored under another name: %v", m)
+	}
+	f.must("DELETE", shares+"/other", "", 200)
 	f.stop() // the clock belongs to the room while it runs
 	f.now = f.now.AddDate(0, 0, 8)
 	f.start()
