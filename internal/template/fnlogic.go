@@ -3,6 +3,7 @@ package template
 import (
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // logic enters the logical and comparison functions.
@@ -136,7 +137,7 @@ func equal(a, b Value) bool {
 // Equal says that two values are the same, without regard to the order of members and of where they come from.
 func Equal(a, b Value) bool { return equal(a, b) }
 
-// compare orders two numbers, or two strings by their characters' numbers.
+// compare orders two numbers, or two strings.
 func compare(a, b Value) (int, error) {
 	switch {
 	case a.kind == Int && b.kind == Int:
@@ -144,7 +145,7 @@ func compare(a, b Value) (int, error) {
 	case a.isNumber() && b.isNumber():
 		return cmpInt(a.float(), b.float()), nil
 	case a.kind == String && b.kind == String:
-		return strings.Compare(a.s, b.s), nil
+		return collate(a.s, b.s), nil
 	}
 	return 0, faultf("the values are of types '%s' and '%s', which cannot be compared", a.kind, b.kind)
 }
@@ -243,4 +244,36 @@ func extreme(args []Value, sign int) (Value, error) {
 		}
 	}
 	return best, nil
+}
+
+// collate orders strings as .NET's invariant culture does, in the main: by their letters first, whatever their case, signs
+// before digits before letters; if that does not tell, small letters go before capitals.
+func collate(a, b string) int {
+	x, y := []rune(a), []rune(b)
+	for i := 0; i < len(x) && i < len(y); i++ {
+		if c := cmpInt(weight(x[i]), weight(y[i])); c != 0 {
+			return c
+		}
+	}
+	if c := cmpInt(int64(len(x)), int64(len(y))); c != 0 {
+		return c
+	}
+	for i := range x {
+		if x[i] != y[i] {
+			return -cmpInt(int64(x[i]), int64(y[i]))
+		}
+	}
+	return 0
+}
+
+// weight is a character's place, small and capital letters having the same.
+func weight(c rune) int64 {
+	class := int64(0)
+	switch {
+	case unicode.IsLetter(c):
+		class = 2
+	case unicode.IsDigit(c):
+		class = 1
+	}
+	return class<<32 | int64(unicode.ToLower(c))
 }
