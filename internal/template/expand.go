@@ -154,7 +154,10 @@ func (x *expander) one(n *Node, symbol string, e *env, parent *Resource) (*Resou
 	if len(x.plan.Resources) >= MaxResources {
 		return nil, validationError(n, "The number of template resources exceeds the maximum allowed. The limit is '%d'", MaxResources)
 	}
-	r := &Resource{node: n, Symbol: symbol, Pos: n.Pos, Path: n.Path(), index: len(x.plan.Resources), parent: parent}
+	r := &Resource{node: n, Symbol: symbol, Pos: n.Pos, Path: n.Path(), index: len(x.plan.Resources), parent: parent, turn: -1}
+	if n.Get("copy").Present() && e.loops != nil {
+		r.turn = e.loops.turn
+	}
 	x.plan.Resources = append(x.plan.Resources, r)
 	head := *e
 	head.noRuntime = "names, types, conditions and dependencies are worked out before any resource exists"

@@ -66,7 +66,7 @@ func res(typ, name, more string) string {
 }
 
 func TestWaysToDepend(t *testing.T) {
-	for _, on := range []string{"net", "A.B/nets/net", "a.b/NETS/Net", "[resourceId('A.B/nets', 'net')]", "loop", "A.B/nets/net/knots/one", "A.B/nets/knots/net/one", "net/one"} {
+	for _, on := range []string{"net", "A.B/nets/net", "a.b/NETS/Net", "[resourceId('A.B/nets', 'net')]", "loop", "A.B/nets/net/knots/one", "A.B/nets/knots/net/one", "net/one", "one"} {
 		p := mustExpand(t, header(`"resources": [`+
 			res("A.B/cages", "cage", `, "dependsOn": ["`+on+`"]`)+","+
 			res("A.B/nets", "net", `, "copy": {"name": "loop", "count": 1}, "resources": [`+res("knots", "one", "")+`]`)+`]`), "")
@@ -97,13 +97,14 @@ func TestSymbolicNames(t *testing.T) {
 		"resources": {
 			"cage": {"type": "A.B/cages", "apiVersion": "2020-01-01", "name": "c", "properties": {"net": "[reference('net').prefix]", "old": "[reference('old', '2020-01-01', 'full').location]"}},
 			"net": {"type": "A.B/nets", "apiVersion": "2020-01-01", "name": "n", "dependsOn": ["many"]},
+			"last": {"type": "A.B/nets", "apiVersion": "2020-01-01", "name": "l", "dependsOn": ["[format('many[{0}]', 1)]"]},
 			"old": {"existing": true, "type": "A.B/nets", "apiVersion": "2020-01-01", "name": "o", "scope": "/subscriptions/x/resourceGroups/y"},
 			"many": {"copy": {"name": "many", "count": 2}, "type": "A.B/knots", "apiVersion": "2020-01-01", "name": "[format('k{0}', copyIndex())]"}
 		},
 		"outputs": {"names": {"type": "array", "value": "[map(references('many', 'full'), lambda('r', lambdaVariables('r').name))]"}, "maybe": {"type": "string", "nullable": true, "value": "[parameters('maybe')]"}}`),
 		`{"size": {"value": {"n": 2}}}`)
 	cage := p.Resources[0]
-	if names(cage.DependsOn) != "n o" || names(p.Resources[1].DependsOn) != "k0 k1" || !p.Resources[2].Existing {
+	if names(cage.DependsOn) != "n o" || names(p.Resources[1].DependsOn) != "k0 k1" || names(p.Resources[2].DependsOn) != "k1" || !p.Resources[3].Existing {
 		t.Errorf("cage after %s, net after %s", names(cage.DependsOn), names(p.Resources[1].DependsOn))
 	}
 	w := world{

@@ -18,7 +18,7 @@ func (t table) lambdas() {
 	t.special("reduce", 3, 3, fnReduce)
 	t.special("sort", 2, 2, fnSort)
 	t.special("toObject", 2, 3, fnToObject)
-	t.special("groupBy", 2, 2, fnGroupBy)
+	t.special("groupBy", 2, 3, fnGroupBy)
 	t.special("lambdaVariables", 1, 1, fnLambdaVariables)
 	t.special("lambda", 1, -1, func(*env, *call) (Value, error) {
 		return Value{}, faultf("The template function 'lambda' is only expected as a parameter of a function that takes one.")
@@ -192,24 +192,24 @@ func fnSort(e *env, x *call) (Value, error) {
 }
 
 func fnToObject(e *env, x *call) (Value, error) {
-	in, l, done, err := e.lambdaCall(x, Array, 1, 1)
+	in, l, done, err := e.lambdaCall(x, Array, 1, 2)
 	if done {
 		return in, err
 	}
 	value := &lambda{}
 	if len(x.args) > 2 {
-		if value, err = e.lambdaArg(x, 2, 1, 1); err != nil {
+		if value, err = e.lambdaArg(x, 2, 1, 2); err != nil {
 			return Value{}, err
 		}
 	}
 	var b objectBuilder
-	for _, v := range in.arr {
-		key, err := l.key(e, x, v)
+	for i, v := range in.arr {
+		key, err := l.key(e, x, v, IntValue(int64(i)))
 		if err != nil || key.unknown {
 			return key, err
 		}
 		if value.body != nil {
-			if v, err = value.run(e, v); err != nil {
+			if v, err = value.run(e, v, IntValue(int64(i))); err != nil {
 				return Value{}, err
 			}
 		}
@@ -219,8 +219,8 @@ func fnToObject(e *env, x *call) (Value, error) {
 }
 
 // key runs a lambda that must give a string.
-func (l *lambda) key(e *env, x *call, v Value) (Value, error) {
-	key, err := l.run(e, v)
+func (l *lambda) key(e *env, x *call, v ...Value) (Value, error) {
+	key, err := l.run(e, v...)
 	if err != nil || key.unknown {
 		return key, err
 	}
@@ -231,15 +231,26 @@ func (l *lambda) key(e *env, x *call, v Value) (Value, error) {
 }
 
 func fnGroupBy(e *env, x *call) (Value, error) {
-	in, l, done, err := e.lambdaCall(x, Array, 1, 1)
+	in, l, done, err := e.lambdaCall(x, Array, 1, 2)
 	if done {
 		return in, err
 	}
+	value := &lambda{}
+	if len(x.args) > 2 {
+		if value, err = e.lambdaArg(x, 2, 1, 2); err != nil {
+			return Value{}, err
+		}
+	}
 	var b objectBuilder
-	for _, v := range in.arr {
-		key, err := l.key(e, x, v)
+	for i, v := range in.arr {
+		key, err := l.key(e, x, v, IntValue(int64(i)))
 		if err != nil || key.unknown {
 			return key, err
+		}
+		if value.body != nil {
+			if v, err = value.run(e, v, IntValue(int64(i))); err != nil {
+				return Value{}, err
+			}
 		}
 		var group []Value
 		if i := b.o.find(key.s, true); i >= 0 {

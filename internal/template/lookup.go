@@ -1,16 +1,19 @@
 package template
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // lookup finds resources of a plan by all the ways a template may name them, in any case.
 type lookup struct {
-	bySymbol, byID, byType, byName, byLoop map[string][]*Resource
+	bySymbol, byID, byType, byName, byLoop, byShort map[string][]*Resource
 }
 
 func newLookup(p *Plan) *lookup {
 	n := len(p.Resources)
 	l := &lookup{bySymbol: make(map[string][]*Resource), byID: make(map[string][]*Resource, n), byType: make(map[string][]*Resource, 2*n),
-		byName: make(map[string][]*Resource, 2*n), byLoop: p.loops}
+		byName: make(map[string][]*Resource, 2*n), byLoop: p.loops, byShort: make(map[string][]*Resource)}
 	for _, r := range p.Resources {
 		add := func(m map[string][]*Resource, key string) {
 			key = strings.ToLower(key)
@@ -20,6 +23,9 @@ func newLookup(p *Plan) *lookup {
 		}
 		if r.Symbol != "" {
 			add(l.bySymbol, r.Symbol)
+			if r.turn >= 0 {
+				add(l.bySymbol, r.Symbol+"["+strconv.Itoa(r.turn)+"]")
+			}
 		}
 		add(l.byID, r.ID)
 		add(l.byType, r.Type+"/"+r.Name)
@@ -27,8 +33,8 @@ func newLookup(p *Plan) *lookup {
 			add(l.byType, r.ID[at+len("/providers/"):])
 		}
 		add(l.byName, r.Name)
-		if _, short, ok := cutLast(r.Name); ok && r.parent != nil {
-			add(l.byName, short)
+		if _, short, ok := cutLast(r.Name); ok {
+			add(l.byShort, short)
 		}
 	}
 	return l
@@ -51,7 +57,7 @@ func cutLast(s string) (before, after string, found bool) {
 // deployed go before those whose condition is false.
 func (l *lookup) find(text string) []*Resource {
 	key := strings.ToLower(strings.TrimSpace(text))
-	for _, m := range []map[string][]*Resource{l.bySymbol, l.byID, l.byType, l.byName, l.byLoop} {
+	for _, m := range []map[string][]*Resource{l.bySymbol, l.byID, l.byType, l.byName, l.byLoop, l.byShort} {
 		if found := m[key]; len(found) > 0 {
 			return deployedFirst(found)
 		}

@@ -79,7 +79,7 @@ func (p *Plan) demanded(g *graph, r *Resource) error {
 		if found == nil {
 			return validationError(w.at, "The resource '%s' is not defined in the template. Please see https://aka.ms/arm-syntax for usage details", w.text)
 		}
-		g.add(r, found...)
+		g.add(r, others(found, r)...)
 	}
 	for _, ref := range r.refs {
 		found := p.lookup.find(ref.name)
@@ -97,6 +97,21 @@ func (p *Plan) demanded(g *graph, r *Resource) error {
 	}
 	g.add(r, r.batch...)
 	return nil
+}
+
+// others are the resources that a name stands for but the one that names them; a name may be several's. That of one alone
+// stands for itself, which is a circle.
+func others(found []*Resource, r *Resource) []*Resource {
+	if len(found) < 2 {
+		return found
+	}
+	out := make([]*Resource, 0, len(found))
+	for _, f := range found {
+		if f != r {
+			out = append(out, f)
+		}
+	}
+	return out
 }
 
 // suggested adds the edges that are not demanded.

@@ -42,6 +42,7 @@ type Resource struct {
 	subject       string
 	refs          []refersTo
 	index         int
+	turn          int    // of its own copy loop; -1 when it has none
 	wants         []wish // explicit dependencies
 	batch         []*Resource
 	parent        *Resource
@@ -130,7 +131,7 @@ func (sc *scope) output(e *env, m Member) (o Output, ok bool, err error) {
 	if t.secure() {
 		o.Value = o.Value.taint()
 	}
-	if want := paramKinds[t.name]; !o.Value.unknown && o.Value.kind != want && !(o.Value.kind == Null && t.nullable) {
+	if want := paramKinds[t.name]; t.name != anyType && !o.Value.unknown && o.Value.kind != want && !(o.Value.kind == Null && t.nullable) {
 		return o, false, faultf("The value is of type '%s', the output is declared to be of type '%s'", o.Value.kind, o.Type)
 	}
 	return o, true, nil

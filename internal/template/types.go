@@ -31,7 +31,10 @@ type checker struct {
 	at   *Node // where the value is from
 }
 
-var paramKinds = map[string]Kind{"string": String, "securestring": String, "int": Int, "bool": Bool, "object": Object, "secureobject": Object, "array": Array}
+// anyType is the type of what a template of language version 2.0 gives no type.
+const anyType = "any"
+
+var paramKinds = map[string]Kind{"string": String, "securestring": String, "int": Int, "bool": Bool, "object": Object, "secureobject": Object, "array": Array, anyType: Unknown}
 
 const maxRefs = 32
 
@@ -54,6 +57,9 @@ func (c *checker) resolve(def *Node) (*paramType, error) {
 		n = next
 	}
 	t.name = strings.ToLower(t.get("type").Str())
+	if t.name == "" && c.sc.v2 {
+		t.name = anyType
+	}
 	if _, ok := paramKinds[t.name]; !ok {
 		return nil, validationError(def, "The template parameter '%s' at line '%d' and column '%d' has the type '%s'. The types are 'string', 'securestring', 'int', 'bool', 'object', 'secureObject' and 'array'. Please see https://aka.ms/arm-syntax-parameters for usage details",
 			c.name, def.Pos.Line, def.Pos.Col, t.get("type").Str())
@@ -81,7 +87,7 @@ func (c *checker) check(v Value, t *paramType, def *Node, where string) error {
 	if v.kind == Null && t.nullable {
 		return nil
 	}
-	if want := paramKinds[t.name]; v.kind != want {
+	if want := paramKinds[t.name]; v.kind != want && t.name != anyType {
 		return c.failf("Template parameter JToken type is not valid. Expected '%s'. Actual '%s'%s", want, v.kind, in(where))
 	}
 	if err := c.checkAllowed(v, t, where); err != nil {
@@ -137,10 +143,12 @@ func (c *checker) checkAllowed(v Value, t *paramType, where string) error {
 		shown, in(where), c.name, c.def.Pos.Line, c.def.Pos.Col, strings.Join(names, ","))
 }
 
-// isOneOf compares strings without regard to case, as Azure does here.
+func isScalar(v Value) bool { return v.kind == String || v.kind == Bool || v.isNumber() }
+
+// isOneOf compares without regard to case, and numbers with strings, as Azure does here.
 func isOneOf(v, list Value) bool {
 	for _, a := range list.arr {
-		if equal(a, v) || a.kind == String && v.kind == String && strings.EqualFold(a.s, v.s) {
+		if equal(a, v) || isScalar(a) && isScalar(v) && strings.EqualFold(a.text(), v.text()) {
 			return true
 		}
 	}
