@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -183,14 +184,23 @@ func (m *rooms) openDoor(_ context.Context, opt upOptions) error {
 	return nil
 }
 
+// apiPorts are the ports that machines may reach the API at: none if it listens for this host alone.
+func apiPorts(listen string) []uint16 {
+	host, port, err := net.SplitHostPort(listen)
+	n, err2 := strconv.ParseUint(port, 10, 16)
+	at, _ := netip.ParseAddr(host)
+	if err != nil || err2 != nil || n == 0 || host == "localhost" || at.IsLoopback() {
+		return nil
+	}
+	return []uint16{uint16(n)}
+}
+
 func (m *rooms) openNetwork(context.Context, upOptions) error {
 	opt := network.Options{Public: m.config.PublicAddresses, ProxyARP: m.config.ProxyARP, Log: m.log}
 	for _, p := range m.config.Publish {
 		opt.Publish = append(opt.Publish, network.Publish{Listen: p.Listen, To: p.To})
 	}
-	if at, err := netip.ParseAddrPort(m.config.Listen); err == nil {
-		opt.APIPorts = []uint16{at.Port()}
-	}
+	opt.APIPorts = apiPorts(m.config.Listen)
 	m.network = network.New(m.arm, m.door, opt)
 	m.arm.Register(m.network.Types()...)
 	m.loops = append(m.loops, m.network.Run)

@@ -89,7 +89,7 @@ func comparePrefix(offset uint32, p netip.Prefix, op expr.CmpOp) []expr.Any {
 
 // matchPorts matches the port at offset of the transport header.
 func matchPorts(offset uint32, r PortRange) []expr.Any {
-	if (r.First == 0 && r.Last == 0) || (r.First == 0 && r.Last == 65535) {
+	if r.First == 0 && r.Last == 65535 {
 		return nil
 	}
 	if r.First == r.Last {

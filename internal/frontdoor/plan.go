@@ -158,5 +158,5 @@ const (
 	LoadBalancer              // where probes come from
 )
 
-// PortRange is inclusive; 0-65535 (or the zero PortRange) is every port.
+// PortRange is inclusive; 0-65535 is every port.
 type PortRange struct{ First, Last uint16 }

@@ -314,7 +314,7 @@ func TestQuiet(t *testing.T) {
 	d := newTestDoor(t)
 	n := d.network(1)
 	n.Groups = []Group{{ID: "g", Rules: []SecurityRule{{Name: "all", Priority: 100, Sources: []Peer{{Tag: Internet}}, Destinations: []Peer{{Prefix: netip.MustParsePrefix("10.0.0.0/24")}},
-		SourcePorts: []PortRange{{}}, DestinationPorts: []PortRange{{20, 30}, {8000, 8000}}}}}}
+		SourcePorts: everything(), DestinationPorts: []PortRange{{20, 30}, {8000, 8000}}}}}}
 	n.Subnets[0].Group = "g"
 	d.plug(&n, "one")
 	d.healthy(n)

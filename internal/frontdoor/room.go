@@ -120,11 +120,11 @@ func (r *room) hostLocked(t transit) error {
 	if _, err := networkHostTable(&r.plan).sync(c); err != nil {
 		return err
 	}
-	if err := setSysctl("net/ipv4/conf/"+r.plan.Link+"/route_localnet", "1"); err != nil {
-		return err
-	}
-	if err := setSysctl("net/ipv4/conf/"+r.plan.Link+"/rp_filter", "0"); err != nil {
-		return err
+	for name, value := range map[string]string{"ipv4/conf/" + r.plan.Link + "/route_localnet": "1",
+		"ipv4/conf/" + r.plan.Link + "/rp_filter": "0", "ipv6/conf/" + r.plan.Link + "/disable_ipv6": "1"} {
+		if err := setSysctl("net/"+name, value); err != nil {
+			return err
+		}
 	}
 	return hostRoutes(&r.plan, t)
 }
