@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -354,7 +355,8 @@ func (r *Room) Busy(instanceID string, sessions int) {
 	r.busy[key(instanceID)] = sessions
 }
 
-// NIC returns the handle of an instance's interface for the engine, once the kernel is ready for it.
+// NIC returns the handle of an instance's interface for the engine, once the kernel is ready for it: when a round that
+// knew of it has ended.
 func (r *Room) NIC(ctx context.Context, instanceID string) (machine.NIC, error) {
 	var n machine.NIC
 	err := r.store.View(ctx, func(tx *store.Tx) error {
@@ -382,6 +384,9 @@ func (r *Room) NIC(ctx context.Context, instanceID string) (machine.NIC, error) 
 	}
 	if err != nil {
 		return n, err
+	}
+	if r.loop.covers(instanceID, n) {
+		return n, nil
 	}
 	return n, r.loop.settle(ctx)
 }
@@ -422,8 +427,8 @@ func attachments(tx *store.Tx) ([]*Attachment, error) {
 	var out []*Attachment
 	for _, e := range entries {
 		a := &Attachment{}
-		if err := arm.Decode(e.Value, a); err != nil {
-			return nil, err
+		if err := json.Unmarshal(e.Value, a); err != nil {
+			return nil, fmt.Errorf("interfaces of %s: %w", e.Key, err)
 		}
 		out = append(out, a)
 	}

@@ -281,7 +281,7 @@ func (r *Room) settleLB(a *arm.Admission, lb *balancer) error {
 	if err := r.releaseFrontEnds(a.Tx, &old, lb); err != nil {
 		return err
 	}
-	return r.assignPorts(a.Tx, lb, "")
+	return r.assignPorts(a.Tx, lb)
 }
 
 // settleFrontEnd gives a front end its address and returns the id of what it takes it from.
@@ -435,7 +435,7 @@ func (r *Room) removingLB(_ context.Context, tx *store.Tx, d *store.Doc) error {
 		return inUseBySet(d.ID, user)
 	}
 	for _, g := range lb.ranges() {
-		if err := tx.DeleteKV(bucketPorts, g.key); err != nil {
+		if err := tx.DeleteBucket(portsBucket(g.key)); err != nil {
 			return err
 		}
 	}

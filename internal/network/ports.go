@@ -2,7 +2,9 @@ package network
 
 import (
 	"errors"
+	"fmt"
 	"sort"
+	"strconv"
 
 	"lido.dev/lido/internal/store"
 )
@@ -22,7 +24,7 @@ func (r *Room) membersChanged(tx *store.Tx, a *Attachment) error {
 					continue
 				}
 				seen[key(lb)] = true
-				if err := r.memberOf(tx, lb, parentOf(ip.Subnet)); err != nil {
+				if err := r.memberOf(tx, lb, parentOf(ip.Subnet), a); err != nil {
 					return err
 				}
 			}
@@ -31,7 +33,8 @@ func (r *Room) membersChanged(tx *store.Tx, a *Attachment) error {
 	return nil
 }
 
-func (r *Room) memberOf(tx *store.Tx, lbID, vnetID string) error {
+// memberOf brings the ports of one machine of a load balancer up to date.
+func (r *Room) memberOf(tx *store.Tx, lbID, vnetID string, a *Attachment) error {
 	d, err := tx.Get(lbID)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
@@ -43,17 +46,50 @@ func (r *Room) memberOf(tx *store.Tx, lbID, vnetID string) error {
 	if err != nil {
 		return err
 	}
-	return r.assignPorts(tx, lb, vnetID)
-}
-
-// assignPorts gives every machine of a NAT pool or rule a port, and takes those of machines that are gone. vnetID, if
-// known, is remembered as the network that the load balancer works in.
-func (r *Room) assignPorts(tx *store.Tx, lb *balancer, vnetID string) error {
 	if vnetID != "" {
 		if err := tx.SetKV(bucketHome, key(lb.ID), []byte(key(vnetID))); err != nil {
 			return err
 		}
 	}
+	_, err = tx.GetKV(bucketAttachment, key(a.Owner.InstanceID))
+	gone := errors.Is(err, store.ErrNotFound)
+	if err != nil && !gone {
+		return err
+	}
+	for _, g := range lb.ranges() {
+		if !a.inPool(g.members) {
+			continue
+		}
+		if ok, err := usualPort(tx, g, a, gone); err != nil {
+			return err
+		} else if !ok {
+			return r.assignPorts(tx, lb)
+		}
+	}
+	return nil
+}
+
+// usualPort gives a machine the port that its number stands for, or takes it back, without looking at the others: in a
+// set of a thousand that is what keeps making them from taking a million steps. It returns false if it is not so simple.
+func usualPort(tx *store.Tx, g portRange, a *Attachment, gone bool) (bool, error) {
+	port, instance := g.first+a.Owner.number(), key(a.Owner.InstanceID)
+	holder, err := tx.GetKV(portsBucket(g.key), portKey(port))
+	free := errors.Is(err, store.ErrNotFound)
+	switch {
+	case err != nil && !free:
+		return false, err
+	case gone && string(holder) == instance:
+		return true, tx.DeleteKV(portsBucket(g.key), portKey(port))
+	case !gone && string(holder) == instance:
+		return true, nil
+	case !gone && free && port <= g.last:
+		return true, tx.SetKV(portsBucket(g.key), portKey(port), []byte(instance))
+	}
+	return false, nil
+}
+
+// assignPorts gives every machine of a NAT pool or rule a port, and takes those of machines that are gone.
+func (r *Room) assignPorts(tx *store.Tx, lb *balancer) error {
 	ranges := lb.ranges()
 	if len(ranges) == 0 {
 		return nil
@@ -67,7 +103,32 @@ func (r *Room) assignPorts(tx *store.Tx, lb *balancer, vnetID string) error {
 		if err != nil {
 			return err
 		}
-		if err := tx.SetJSON(bucketPorts, g.key, spread(g, old, all)); err != nil {
+		if err := setPorts(tx, g.key, old, spread(g, old, all)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A range's ports are kept one by one: port -> key of the instance.
+func portsBucket(rangeKey string) string { return bucketPorts + " " + rangeKey }
+
+func portKey(port int) string { return fmt.Sprintf("%05d", port) }
+
+func setPorts(tx *store.Tx, rangeKey string, old, now portTable) error {
+	for instance, port := range old {
+		if now[instance] == port {
+			continue
+		}
+		if err := tx.DeleteKV(portsBucket(rangeKey), portKey(port)); err != nil {
+			return err
+		}
+	}
+	for instance, port := range now {
+		if old[instance] == port {
+			continue
+		}
+		if err := tx.SetKV(portsBucket(rangeKey), portKey(port), []byte(instance)); err != nil {
 			return err
 		}
 	}
@@ -75,12 +136,17 @@ func (r *Room) assignPorts(tx *store.Tx, lb *balancer, vnetID string) error {
 }
 
 func portsOf(tx *store.Tx, rangeKey string) (portTable, error) {
-	t := portTable{}
-	err := tx.GetJSON(bucketPorts, rangeKey, &t)
-	if errors.Is(err, store.ErrNotFound) {
-		return t, nil
+	entries, err := tx.ListKV(portsBucket(rangeKey))
+	if err != nil {
+		return nil, err
 	}
-	return t, err
+	t := make(portTable, len(entries))
+	for _, e := range entries {
+		if t[string(e.Value)], err = strconv.Atoi(e.Key); err != nil {
+			return nil, fmt.Errorf("ports of %s: %w", rangeKey, err)
+		}
+	}
+	return t, nil
 }
 
 // spread decides the ports: a machine keeps the one it has; a new one gets the range's first port plus its number, as

@@ -14,6 +14,7 @@ import (
 
 	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/frontdoor"
+	"lido.dev/lido/internal/machine"
 	"lido.dev/lido/internal/store"
 )
 
@@ -31,6 +32,7 @@ type reconciler struct {
 	failure error  // of that round
 	turned  chan struct{}
 	applied map[string]frontdoor.Network // by namespace
+	covered map[string]string            // instance (key) -> its MAC, of the last round that went well
 	host    *frontdoor.Host
 }
 
@@ -98,6 +100,26 @@ func (l *reconciler) settle(ctx context.Context) error {
 	}
 }
 
+// cover notes which machines the kernel is ready for.
+func (l *reconciler) cover(all []*Attachment) {
+	covered := make(map[string]string, len(all))
+	for _, a := range all {
+		if nic := a.primary(); nic != nil {
+			covered[key(a.Owner.InstanceID)] = nic.MAC
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.covered = covered
+}
+
+func (l *reconciler) covers(instanceID string, n machine.NIC) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	mac, ok := l.covered[key(instanceID)]
+	return ok && mac == n.MAC
+}
+
 func (l *reconciler) round(ctx context.Context) error {
 	l.mu.Lock()
 	l.started++
@@ -138,6 +160,9 @@ func (l *reconciler) once(ctx context.Context) error {
 			continue
 		}
 		l.applied[n.Namespace] = n
+	}
+	if len(errs) == 0 {
+		l.cover(s.attachments)
 	}
 	for namespace, n := range l.applied {
 		if wanted[namespace] {

@@ -263,7 +263,7 @@ func (f *fixture) leave() {
 		f.Errorf("networks left: %v", f.door.plans)
 	}
 	f.room.store.View(f.Context(), func(tx *store.Tx) error {
-		for _, b := range []string{bucketPublic, bucketPublicOf, bucketLease, bucketAttachment, bucketPorts, bucketHome, bucketSubnet + key(net1+"virtualNetworks/vnet/subnets/machines")} {
+		for _, b := range []string{bucketPublic, bucketPublicOf, bucketLease, bucketAttachment, portsBucket(key(net1 + "loadBalancers/lb/inboundNatPools/nat")), bucketHome, bucketSubnet + key(net1+"virtualNetworks/vnet/subnets/machines")} {
 			if left, _ := tx.ListKV(b); len(left) > 0 {
 				f.Errorf("%s keeps %v", b, left)
 			}
