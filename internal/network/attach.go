@@ -249,7 +249,7 @@ func (r *Room) Attach(tx *store.Tx, owner Owner, configs []InterfaceConfig) erro
 		return err
 	}
 	tx.Touch(key(owner.InstanceID), typeAttachment)
-	return r.membersChanged(tx, a)
+	return r.joined(tx, a)
 }
 
 func (r *Room) makeInterface(tx *store.Tx, owner Owner, n nicConfig) (Interface, error) {
@@ -329,7 +329,7 @@ func (r *Room) Detach(tx *store.Tx, instanceID string) error {
 	delete(r.busy, key(instanceID))
 	r.mu.Unlock()
 	tx.Touch(key(instanceID), typeAttachment)
-	return r.membersChanged(tx, a)
+	return r.left(tx, a)
 }
 
 // Drain takes an instance out of its pools for new connections (true), or back in (false).

@@ -269,6 +269,9 @@ func (r *Room) settleLB(a *arm.Admission, lb *balancer) error {
 		if err := r.checkPartsKept(a.Tx, &old, lb); err != nil {
 			return err
 		}
+		if err := dropRanges(a.Tx, &old, lb); err != nil {
+			return err
+		}
 	}
 	a.Refs = []string{}
 	for i := range lb.Properties.FrontEnds {
@@ -282,6 +285,23 @@ func (r *Room) settleLB(a *arm.Admission, lb *balancer) error {
 		return err
 	}
 	return r.assignPorts(a.Tx, lb)
+}
+
+// dropRanges forgets the ports of NAT pools and rules that a new version does not have.
+func dropRanges(tx *store.Tx, old, lb *balancer) error {
+	kept := map[string]bool{}
+	for _, g := range lb.ranges() {
+		kept[g.key] = true
+	}
+	for _, g := range old.ranges() {
+		if kept[g.key] {
+			continue
+		}
+		if err := dropRange(tx, g.key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // settleFrontEnd gives a front end its address and returns the id of what it takes it from.
@@ -435,7 +455,7 @@ func (r *Room) removingLB(_ context.Context, tx *store.Tx, d *store.Doc) error {
 		return inUseBySet(d.ID, user)
 	}
 	for _, g := range lb.ranges() {
-		if err := tx.DeleteBucket(portsBucket(g.key)); err != nil {
+		if err := dropRange(tx, g.key); err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package network
 
 import (
 	"errors"
-	"fmt"
 	"sort"
 	"strconv"
 
@@ -12,19 +11,29 @@ import (
 // portTable says which port of a NAT pool or rule leads to which instance (by key).
 type portTable map[string]int
 
-// membersChanged brings what depends on a machine's pools up to date: NAT ports, and the network that a load balancer
-// belongs to.
-func (r *Room) membersChanged(tx *store.Tx, a *Attachment) error {
+// A portTable is kept in two buckets, so that a machine that comes or goes touches its own entry.
+func byInstance(rangeKey string) string { return bucketPorts + "/" + rangeKey }
+func byPort(rangeKey string) string     { return bucketPorts + "#" + rangeKey }
+
+// eachBalancer calls f for every load balancer that a machine is in a pool of, with the virtual network it is in there.
+func eachBalancer(tx *store.Tx, a *Attachment, f func(lb *balancer, vnetID string) error) error {
 	seen := map[string]bool{}
 	for _, nic := range a.Interfaces {
 		for _, ip := range nic.IPs {
 			for _, pool := range append(append([]string{}, ip.Pools...), ip.NATPools...) {
-				lb := parentOf(pool)
-				if seen[key(lb)] {
+				id := parentOf(pool)
+				if seen[key(id)] {
 					continue
 				}
-				seen[key(lb)] = true
-				if err := r.memberOf(tx, lb, parentOf(ip.Subnet), a); err != nil {
+				seen[key(id)] = true
+				lb, err := lbOf(tx, pool)
+				if errors.Is(err, store.ErrNotFound) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				if err := f(lb, parentOf(ip.Subnet)); err != nil {
 					return err
 				}
 			}
@@ -33,62 +42,95 @@ func (r *Room) membersChanged(tx *store.Tx, a *Attachment) error {
 	return nil
 }
 
-// memberOf brings the ports of one machine of a load balancer up to date.
-func (r *Room) memberOf(tx *store.Tx, lbID, vnetID string, a *Attachment) error {
-	d, err := tx.Get(lbID)
+// joined brings what depends on a machine's pools up to date: its NAT ports, and the network that its load balancers
+// work in.
+func (r *Room) joined(tx *store.Tx, a *Attachment) error {
+	return eachBalancer(tx, a, func(lb *balancer, vnetID string) error {
+		if err := tx.SetKV(bucketHome, key(lb.ID), []byte(key(vnetID))); err != nil {
+			return err
+		}
+		for _, g := range lb.ranges() {
+			if !a.inPool(g.members) {
+				continue
+			}
+			if err := givePort(tx, g, a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// left takes a machine's NAT ports back.
+func (r *Room) left(tx *store.Tx, a *Attachment) error {
+	return eachBalancer(tx, a, func(lb *balancer, _ string) error {
+		for _, g := range lb.ranges() {
+			if err := takePort(tx, g.key, key(a.Owner.InstanceID)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// givePort gives a machine a port of a range: the first one plus its number, as Azure does, or else the lowest free
+// one. A machine beyond the range's size gets none.
+func givePort(tx *store.Tx, g portRange, a *Attachment) error {
+	instance := key(a.Owner.InstanceID)
+	if _, err := tx.GetKV(byInstance(g.key), instance); !errors.Is(err, store.ErrNotFound) {
+		return err
+	}
+	port := g.first + a.Owner.number()
+	free, err := portFree(tx, g, port)
+	if err == nil && !free {
+		port, free, err = lowestFree(tx, g)
+	}
+	if err != nil || !free {
+		return err
+	}
+	if err := tx.SetKV(byInstance(g.key), instance, []byte(strconv.Itoa(port))); err != nil {
+		return err
+	}
+	return tx.SetKV(byPort(g.key), strconv.Itoa(port), []byte(instance))
+}
+
+func portFree(tx *store.Tx, g portRange, port int) (bool, error) {
+	if port > g.last {
+		return false, nil
+	}
+	_, err := tx.GetKV(byPort(g.key), strconv.Itoa(port))
+	if errors.Is(err, store.ErrNotFound) {
+		return true, nil
+	}
+	return false, err
+}
+
+// lowestFree returns a port past the range's last if none is free.
+func lowestFree(tx *store.Tx, g portRange) (port int, free bool, err error) {
+	for port = g.first; port <= g.last; port++ {
+		if free, err := portFree(tx, g, port); err != nil || free {
+			return port, free, err
+		}
+	}
+	return port, false, nil
+}
+
+func takePort(tx *store.Tx, rangeKey, instance string) error {
+	port, err := tx.GetKV(byInstance(rangeKey), instance)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	lb, err := readLB(d)
-	if err != nil {
+	if err := tx.DeleteKV(byPort(rangeKey), string(port)); err != nil {
 		return err
 	}
-	if vnetID != "" {
-		if err := tx.SetKV(bucketHome, key(lb.ID), []byte(key(vnetID))); err != nil {
-			return err
-		}
-	}
-	_, err = tx.GetKV(bucketAttachment, key(a.Owner.InstanceID))
-	gone := errors.Is(err, store.ErrNotFound)
-	if err != nil && !gone {
-		return err
-	}
-	for _, g := range lb.ranges() {
-		if !a.inPool(g.members) {
-			continue
-		}
-		if ok, err := usualPort(tx, g, a, gone); err != nil {
-			return err
-		} else if !ok {
-			return r.assignPorts(tx, lb)
-		}
-	}
-	return nil
+	return tx.DeleteKV(byInstance(rangeKey), instance)
 }
 
-// usualPort gives a machine the port that its number stands for, or takes it back, without looking at the others: in a
-// set of a thousand that is what keeps making them from taking a million steps. It returns false if it is not so simple.
-func usualPort(tx *store.Tx, g portRange, a *Attachment, gone bool) (bool, error) {
-	port, instance := g.first+a.Owner.number(), key(a.Owner.InstanceID)
-	holder, err := tx.GetKV(portsBucket(g.key), portKey(port))
-	free := errors.Is(err, store.ErrNotFound)
-	switch {
-	case err != nil && !free:
-		return false, err
-	case gone && string(holder) == instance:
-		return true, tx.DeleteKV(portsBucket(g.key), portKey(port))
-	case !gone && string(holder) == instance:
-		return true, nil
-	case !gone && free && port <= g.last:
-		return true, tx.SetKV(portsBucket(g.key), portKey(port), []byte(instance))
-	}
-	return false, nil
-}
-
-// assignPorts gives every machine of a NAT pool or rule a port, and takes those of machines that are gone.
+// assignPorts goes through all of a load balancer's ranges after it was written: machines that are no longer members,
+// or whose port is no longer in the range, give theirs back; members without one get one, in the order of their numbers.
 func (r *Room) assignPorts(tx *store.Tx, lb *balancer) error {
 	ranges := lb.ranges()
 	if len(ranges) == 0 {
@@ -98,83 +140,60 @@ func (r *Room) assignPorts(tx *store.Tx, lb *balancer) error {
 	if err != nil {
 		return err
 	}
+	sort.SliceStable(all, func(i, j int) bool { return all[i].Owner.number() < all[j].Owner.number() })
 	for _, g := range ranges {
-		old, err := portsOf(tx, g.key)
-		if err != nil {
-			return err
-		}
-		if err := setPorts(tx, g.key, old, spread(g, old, all)); err != nil {
+		if err := reassign(tx, g, all); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// A range's ports are kept one by one: port -> key of the instance.
-func portsBucket(rangeKey string) string { return bucketPorts + " " + rangeKey }
-
-func portKey(port int) string { return fmt.Sprintf("%05d", port) }
-
-func setPorts(tx *store.Tx, rangeKey string, old, now portTable) error {
+func reassign(tx *store.Tx, g portRange, all []*Attachment) error {
+	members := map[string]bool{}
+	for _, a := range all {
+		if a.inPool(g.members) {
+			members[key(a.Owner.InstanceID)] = true
+		}
+	}
+	old, err := portsOf(tx, g.key)
+	if err != nil {
+		return err
+	}
 	for instance, port := range old {
-		if now[instance] == port {
+		if members[instance] && port >= g.first && port <= g.last {
 			continue
 		}
-		if err := tx.DeleteKV(portsBucket(rangeKey), portKey(port)); err != nil {
+		if err := takePort(tx, g.key, instance); err != nil {
 			return err
 		}
 	}
-	for instance, port := range now {
-		if old[instance] == port {
-			continue
-		}
-		if err := tx.SetKV(portsBucket(rangeKey), portKey(port), []byte(instance)); err != nil {
-			return err
+	for _, a := range all {
+		if members[key(a.Owner.InstanceID)] {
+			if err := givePort(tx, g, a); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
 
+// portsOf reads all ports of a range.
 func portsOf(tx *store.Tx, rangeKey string) (portTable, error) {
-	entries, err := tx.ListKV(portsBucket(rangeKey))
+	entries, err := tx.ListKV(byInstance(rangeKey))
 	if err != nil {
 		return nil, err
 	}
-	t := make(portTable, len(entries))
+	t := portTable{}
 	for _, e := range entries {
-		if t[string(e.Value)], err = strconv.Atoi(e.Key); err != nil {
-			return nil, fmt.Errorf("ports of %s: %w", rangeKey, err)
+		if t[e.Key], err = strconv.Atoi(string(e.Value)); err != nil {
+			return nil, err
 		}
 	}
 	return t, nil
 }
 
-// spread decides the ports: a machine keeps the one it has; a new one gets the range's first port plus its number, as
-// in Azure, or else the lowest free one. Machines beyond the range's size get none.
-func spread(g portRange, old portTable, all []*Attachment) portTable {
-	out, used := portTable{}, map[int]bool{}
-	var fresh []*Attachment
-	for _, a := range all {
-		k := key(a.Owner.InstanceID)
-		if !a.inPool(g.members) {
-			continue
-		}
-		if port, ok := old[k]; ok && port >= g.first && port <= g.last && !used[port] {
-			out[k], used[port] = port, true
-		} else {
-			fresh = append(fresh, a)
-		}
-	}
-	sort.SliceStable(fresh, func(i, j int) bool { return fresh[i].Owner.number() < fresh[j].Owner.number() })
-	for _, a := range fresh {
-		port := g.first + a.Owner.number()
-		if port > g.last || used[port] {
-			for port = g.first; used[port]; port++ {
-			}
-		}
-		if port <= g.last {
-			out[key(a.Owner.InstanceID)], used[port] = port, true
-		}
-	}
-	return out
+// dropRange forgets all ports of a range.
+func dropRange(tx *store.Tx, rangeKey string) error {
+	return errors.Join(tx.DeleteBucket(byInstance(rangeKey)), tx.DeleteBucket(byPort(rangeKey)))
 }

@@ -277,8 +277,7 @@ func configBody(tx *store.Tx, a *Attachment, nic *Interface, ip *IPConfiguration
 func natRulesOf(tx *store.Tx, a *Attachment, ip *IPConfiguration) []string {
 	var out []string
 	for _, pool := range ip.NATPools {
-		ports, err := portsOf(tx, key(pool))
-		if _, ok := ports[key(a.Owner.InstanceID)]; err == nil && ok {
+		if _, err := tx.GetKV(byInstance(key(pool)), key(a.Owner.InstanceID)); err == nil {
 			out = append(out, parentOf(pool)+"/inboundNatRules/"+nameOf(pool)+"."+nameOf(a.Owner.InstanceID))
 		}
 	}

@@ -11,7 +11,8 @@
 //	network.ip/SUBNET   address → id of the instance or internal front end that has it
 //	network.frontend    key of an internal front end → its lease
 //	network.attachment  key of the instance → Attachment
-//	network.natports    key of a NAT pool or rule → which instance has which port
+//	network.natports/R  of the NAT pool or rule with key R: key of the instance → port
+//	network.natports#R  the same the other way round
 //	network.number      uid of a virtual network → number of its namespace
 //	network.home        key of a load balancer → key of the virtual network that its machines were last in
 package network

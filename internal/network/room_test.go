@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -51,21 +52,21 @@ func (d *planDoor) Remove(_ context.Context, namespace, _ string) error {
 	return nil
 }
 
-func (d *planDoor) Sweep(context.Context, []string) error          { return nil }
-func (d *planDoor) Status(string) (frontdoor.Status, error)        { return frontdoor.Status{}, nil }
-func (d *planDoor) Taken(a netip.Addr) bool                        { return a == netip.MustParseAddr("10.254.0.1") }
-func (d *planDoor) Namespace(n int) string                         { return "v" + string(rune('0'+n)) }
-func (d *planDoor) Link(n int) string                              { return "t" + string(rune('0'+n)) }
-func (d *planDoor) plan(t *testing.T, ns string) frontdoor.Network { return d.plans[ns] }
+func (d *planDoor) Sweep(context.Context, []string) error   { return nil }
+func (d *planDoor) Status(string) (frontdoor.Status, error) { return frontdoor.Status{}, nil }
+func (d *planDoor) Taken(a netip.Addr) bool                 { return a == netip.MustParseAddr("10.254.0.1") }
+func (d *planDoor) Namespace(n int) string                  { return "v" + string(rune('0'+n)) }
+func (d *planDoor) Link(n int) string                       { return "t" + string(rune('0'+n)) }
+func (d *planDoor) plan(ns string) frontdoor.Network        { return d.plans[ns] }
 
 type fixture struct {
-	*testing.T
+	testing.TB
 	server *arm.Server
 	room   *Room
 	door   *planDoor
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	st, err := store.Open(filepath.Join(t.TempDir(), "lido.db"))
 	if err != nil {
@@ -77,7 +78,7 @@ func newFixture(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	s := arm.New(st, box, everybody{}, slog.New(slog.DiscardHandler))
-	f := &fixture{T: t, server: s, door: &planDoor{plans: map[string]frontdoor.Network{}}}
+	f := &fixture{TB: t, server: s, door: &planDoor{plans: map[string]frontdoor.Network{}}}
 	f.room = New(s, f.door, Options{Public: []netip.Prefix{netip.MustParsePrefix("10.254.0.0/29")},
 		Publish: []Publish{{Listen: "127.0.0.1:2222", To: "pip:22"}}})
 	s.Register(s.Document(arm.Document{Name: arm.TypeResourceGroup, APIVersions: []string{"2021-04-01"}}))
@@ -215,7 +216,7 @@ func TestPool(t *testing.T) {
 		t.Errorf("writing back what was read changed it:\n%v\n%v", m, back)
 	}
 	f.round()
-	n := f.door.plan(t, "v1")
+	n := f.door.plan("v1")
 	if len(n.Machines) != 3 || n.Machines[0].Addr.String() != "10.0.0.4" || len(n.Rules) != 1 || len(n.Pools[0].Backends) != 3 || len(n.NATRules) != 3 ||
 		n.Rules[0].Pool != n.Pools[0].ID || n.Rules[0].Addr.String() != "10.254.0.2" || n.Rules[0].Distribution != frontdoor.SourceIP {
 		t.Errorf("plan: %+v", n)
@@ -236,6 +237,8 @@ func (f *fixture) inUse() {
 	f.refused("PUT", "loadBalancers/lb", strings.Replace(pool, `[{"name":"bepool"}]`, "[]", 1), "InvalidResourceReference", "properties.loadBalancingRules[0].properties.backendAddressPool")
 	f.refused("PUT", "virtualNetworks/vnet", `{"location":"local","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16"]},"subnets":[{"name":"machines","properties":{"addressPrefix":"10.0.1.0/24"}}]}}`, "InUsePrefixCannotBeDeleted", "properties.subnets")
 }
+
+const natKey = "/subscriptions/s/resourcegroups/g/providers/microsoft.network/loadbalancers/lb/inboundnatpools/nat"
 
 // leave takes all machines away and deletes everything; nothing may be left.
 func (f *fixture) leave() {
@@ -263,7 +266,7 @@ func (f *fixture) leave() {
 		f.Errorf("networks left: %v", f.door.plans)
 	}
 	f.room.store.View(f.Context(), func(tx *store.Tx) error {
-		for _, b := range []string{bucketPublic, bucketPublicOf, bucketLease, bucketAttachment, portsBucket(key(net1 + "loadBalancers/lb/inboundNatPools/nat")), bucketHome, bucketSubnet + key(net1+"virtualNetworks/vnet/subnets/machines")} {
+		for _, b := range []string{bucketPublic, bucketPublicOf, bucketLease, bucketAttachment, byInstance(natKey), byPort(natKey), bucketHome, bucketSubnet + key(net1+"virtualNetworks/vnet/subnets/machines")} {
 			if left, _ := tx.ListKV(b); len(left) > 0 {
 				f.Errorf("%s keeps %v", b, left)
 			}
@@ -336,11 +339,44 @@ func TestInternal(t *testing.T) {
 	}
 	f.refused("PUT", "loadBalancers/in2", front(`,"privateIPAllocationMethod":"Static","privateIPAddress":"10.0.0.99"`), "PrivateIPAddressInUse", "")
 	f.round()
-	n := f.door.plan(t, "v1")
+	n := f.door.plan("v1")
 	if !slices.Contains(n.FrontEnds, frontdoor.FrontEnd{Addr: netip.MustParseAddr("10.0.0.99"), Internal: true}) {
 		t.Errorf("plan: %+v", n.FrontEnds)
 	}
 	f.refused("DELETE", "virtualNetworks/vnet", "", "InUseSubnetCannotBeDeleted", "")
 	f.must("DELETE", "loadBalancers/in", "", 200)
 	f.must("DELETE", "virtualNetworks/vnet", "", 200)
+}
+
+// BenchmarkAttach is what one machine more costs in a set of so many.
+func BenchmarkAttach(b *testing.B) {
+	for _, machines := range []int{10, 100, 1000} {
+		b.Run(strconv.Itoa(machines), func(b *testing.B) {
+			f := newFixture(b)
+			f.must("PUT", "virtualNetworks/vnet", `{"location":"local","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16"]},"subnets":[{"name":"machines","properties":{"addressPrefix":"10.0.0.0/16"}}]}}`, 201)
+			f.must("PUT", "publicIPAddresses/pip", `{"location":"local"}`, 201)
+			f.must("PUT", "loadBalancers/lb", strings.Replace(pool, "50003", "59999", 1), 201)
+			one := func(tx *store.Tx, i int) error {
+				n := strconv.Itoa(i)
+				return f.room.Attach(tx, Owner{SetID: set, InstanceID: set + "/virtualMachines/" + n, ComputerName: "team" + n}, configs())
+			}
+			err := f.room.store.Update(b.Context(), func(tx *store.Tx) error {
+				for i := range machines {
+					if err := one(tx, i); err != nil {
+						return err
+					}
+				}
+				b.ResetTimer()
+				for i := range b.N {
+					if err := one(tx, machines+i); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+		})
+	}
 }
