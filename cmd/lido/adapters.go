@@ -77,6 +77,12 @@ func (s sharesForCompute) Authorize(ctx context.Context, account, key, share str
 	return dir, err
 }
 
+// EnsureUserDir makes a user's directory on a share.
+func (sharesForCompute) EnsureUserDir(dir, user string, uid, gid int) error {
+	_, err := storage.EnsureUserDir(dir, user, uid, gid)
+	return err
+}
+
 // keysForCompute makes what machines prove themselves with.
 type keysForCompute struct {
 	ca   *pki.Authority

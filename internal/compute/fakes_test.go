@@ -21,6 +21,7 @@ import (
 	"lido.dev/lido/internal/machine"
 	"lido.dev/lido/internal/machine/sim"
 	"lido.dev/lido/internal/secret"
+	"lido.dev/lido/internal/storage"
 	"lido.dev/lido/internal/store"
 )
 
@@ -113,6 +114,11 @@ func (f fakeShares) Authorize(_ context.Context, account, key, share string) (st
 		return "", ErrNoShare
 	}
 	return f.dir, nil
+}
+
+func (fakeShares) EnsureUserDir(dir, user string, uid, gid int) error {
+	_, err := storage.EnsureUserDir(dir, user, uid, gid)
+	return err
 }
 
 const shareKey = "Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYg=="

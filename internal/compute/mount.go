@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/http"
 	"net/url"
-	"os"
 	"path"
 	"strings"
 
@@ -75,7 +73,7 @@ func (r *Room) mount(ctx context.Context, g guest, form url.Values) error {
 		return err
 	}
 	if g.admin != "" && !m.readOnly {
-		if err := makeNotebooks(dir, g.admin); err != nil {
+		if err := r.Shares.EnsureUserDir(dir, g.admin, adminUID, adminUID); err != nil {
 			return err
 		}
 	}
@@ -131,33 +129,6 @@ func readOptions(m *mountRequest, user *string, options string) {
 			}
 		}
 	}
-}
-
-// makeNotebooks makes notebooks/USER on a share, the user's own. What is on a share belongs to people, so it is gone
-// through without following links out of it.
-func makeNotebooks(dir, user string) error {
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return fmt.Errorf("share: %w", err)
-	}
-	defer root.Close()
-	err = root.Mkdir("notebooks", 0o755)
-	switch {
-	case err == nil:
-		if err := root.Chmod("notebooks", 0o1777); err != nil { // each person makes their own, none removes another's
-			return fmt.Errorf("share: %w", err)
-		}
-	case !errors.Is(err, fs.ErrExist):
-		return fmt.Errorf("share: %w", err)
-	}
-	own := path.Join("notebooks", user)
-	switch err := root.Mkdir(own, 0o700); {
-	case errors.Is(err, fs.ErrExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("share: %w", err)
-	}
-	return root.Lchown(own, adminUID, adminUID)
 }
 
 // ReleaseDir takes a directory of the host out of all machines, for storage to remove it.

@@ -80,6 +80,8 @@ type Images interface {
 type Shares interface {
 	// Authorize returns the host directory of a share, or ErrWrongKey or ErrNoShare.
 	Authorize(ctx context.Context, account, key, share string) (dir string, err error)
+	// EnsureUserDir makes notebooks/USER in a share's directory, the user's own, if it is not there.
+	EnsureUserDir(dir, user string, uid, gid int) error
 }
 
 // Fetcher downloads what templates name, through the configured mirrors.
