@@ -29,6 +29,9 @@ func (w *worker) launch(ctx context.Context, v *instanceView) error {
 	if err != nil {
 		return err
 	}
+	if l.nic, err = w.connect(ctx, v, l.model); err != nil {
+		return err
+	}
 	if err := r.launches.Acquire(ctx, 1); err != nil {
 		return err
 	}
@@ -74,6 +77,7 @@ type launching struct {
 	root   string
 	image  *ImageInfo // nil if the machine exists
 	fronts []netip.Addr
+	nic    machine.NIC
 }
 
 // prepare reads the model and has the image built, however long that takes.
@@ -120,21 +124,12 @@ func imageRef(i imageReference) ImageRef {
 // boot creates and starts the machine.
 func (w *worker) boot(ctx context.Context, v *instanceView, l *launching) error {
 	r := w.c.room
-	if v.Status.NoAddress {
-		if err := w.attach(v, l.model); err != nil {
-			return err
-		}
-	}
-	nic, err := r.Network.NIC(ctx, v.ID)
-	if err != nil {
-		return fmt.Errorf("network interface: %w", err)
-	}
 	guest := guest{machine: l.id, instance: v.ID, set: w.setID, admin: l.model.Profile.OS.AdminUsername}
 	if err := r.guests.begin(guest); err != nil {
 		return err
 	}
 	if v.Machine == nil {
-		spec, err := r.spec(w.setID, v, l, nic)
+		spec, err := r.spec(w.setID, v, l)
 		if err != nil {
 			return err
 		}
@@ -148,6 +143,21 @@ func (w *worker) boot(ctx context.Context, v *instanceView, l *launching) error 
 	return nil
 }
 
+// connect returns the machine's network interface, in a network that is up. It is not counted among the launches that
+// may go on at once: the network is made ready for many instances together.
+func (w *worker) connect(ctx context.Context, v *instanceView, m *Model) (machine.NIC, error) {
+	if v.Status.NoAddress {
+		if err := w.attach(v, m); err != nil {
+			return machine.NIC{}, err
+		}
+	}
+	nic, err := w.c.room.Network.NIC(ctx, v.ID)
+	if err != nil {
+		err = fmt.Errorf("network interface: %w", err)
+	}
+	return nic, err
+}
+
 func (w *worker) attach(v *instanceView, m *Model) error {
 	return w.c.room.writer.do(func(tx *store.Tx) error {
 		return w.c.room.Network.Attach(tx, ownerOf(w.setID, v.ID, v.UID, v.Wish.Computer), m.Profile.Network.Interfaces)
@@ -158,8 +168,8 @@ func (w *worker) attach(v *instanceView, m *Model) error {
 const adminUID = 1000
 
 // spec says how the machine is to be.
-func (r *Room) spec(setID string, v *instanceView, l *launching, nic machine.NIC) (machine.Spec, error) {
-	files, err := r.files(setID, v, l, nic)
+func (r *Room) spec(setID string, v *instanceView, l *launching) (machine.Spec, error) {
+	files, err := r.files(setID, v, l)
 	if err != nil {
 		return machine.Spec{}, err
 	}
@@ -171,7 +181,7 @@ func (r *Room) spec(setID string, v *instanceView, l *launching, nic machine.NIC
 		ID: l.id, Hostname: v.Wish.Computer, Root: l.root,
 		Labels: map[string]string{labelSet: setID, labelInstance: v.ID, labelUID: v.UID},
 		CPUs:   float64(l.size.CPUs), Memory: l.size.Memory(),
-		NIC: &nic, Accounts: []machine.Account{admin}, Files: files,
+		NIC: &l.nic, Accounts: []machine.Account{admin}, Files: files,
 	}
 	if r.RunDir != "" {
 		s.HostDir = r.guests.dir(l.id)
@@ -194,7 +204,7 @@ func (r *Room) admin(setID string, l *launching) (machine.Account, error) {
 }
 
 // files are what a machine finds on its disk at its first boot.
-func (r *Room) files(setID string, v *instanceView, l *launching, nic machine.NIC) ([]machine.File, error) {
+func (r *Room) files(setID string, v *instanceView, l *launching) ([]machine.File, error) {
 	address := strings.ToLower(setID)
 	names := []string{strings.ToLower(v.Wish.Computer)}
 	if len(l.fronts) > 0 {
@@ -203,7 +213,7 @@ func (r *Room) files(setID string, v *instanceView, l *launching, nic machine.NI
 	for _, a := range l.fronts {
 		names = append(names, a.String())
 	}
-	for _, p := range nic.Addresses {
+	for _, p := range l.nic.Addresses {
 		names = append(names, p.Addr().String())
 	}
 	private, public, err := r.Keys.HostKey(address)
