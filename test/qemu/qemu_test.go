@@ -21,7 +21,7 @@ func TestDebian(t *testing.T) {
 		cache: cacheDisk(t), bins: binDisk(t),
 	}, 3*time.Minute)
 	v.run(t, time.Minute, `uname -r; stat -fc %T /sys/fs/cgroup; systemctl is-system-running; systemctl --failed --no-legend; findmnt -no SIZE,TARGET /srv/cache`)
-	t.Run("engine", func(t *testing.T) { v.runTests(t, "runc.test", 6*time.Minute) })
+	t.Run("engine", func(t *testing.T) { v.runTests(t, "runc.test", 12*time.Minute) })
 	t.Run("frontdoor", func(t *testing.T) { v.runTests(t, "frontdoor.test", 4*time.Minute) })
 	t.Run("setup", func(t *testing.T) {
 		v.run(t, time.Minute, "/srv/bin/packaging/setup.sh && /srv/bin/packaging/setup.sh | grep 'nothing to change'")
@@ -33,7 +33,7 @@ func TestDebian(t *testing.T) {
 
 // runTests runs a test binary inside.
 func (v *vm) runTests(t *testing.T, name string, patience time.Duration) {
-	v.run(t, patience+10*time.Second, "cd /tmp && LIDO_TEST_CACHE=/srv/cache /srv/bin/"+name+" -test.v -test.timeout "+patience.String())
+	v.run(t, patience+10*time.Second, "cd /tmp && LIDO_TEST_CACHE=/srv/cache /srv/bin/"+name+" -test.short -test.v -test.timeout "+patience.String())
 }
 
 // binDisk makes the disk with what is to be proved: lido and the test binaries of its packages that need root.
