@@ -138,12 +138,12 @@ done
 say "lido down --purge; nothing is left"
 lido down --data "$data" --purge --yes || fail "lido down"
 left() {
-    ls -d "$data" /run/netns/lido-* /sys/fs/cgroup/lido* /sys/fs/cgroup/lido.slice/* 2>/dev/null || true
+    ls -d "$data" /run/netns/lido-* /sys/fs/cgroup/lido* 2>/dev/null || true
     ip -o link | grep -o ' ld[0-9a-f]\{6\}[^:@]*' || true
     ip route | grep -F 10.254. || true
     nft list tables | grep lido || true
     findmnt -rno TARGET | grep -i lido || true
-    pgrep -ax 'conmon|runc|lido' || true
+    pgrep -ax '(conmon|runc|lido)' || true
     find /run/lido -type f -o -type s 2>/dev/null || true
 }
 [ -z "$(left)" ] || { left; fail "traces are left"; }

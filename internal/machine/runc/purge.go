@@ -3,6 +3,7 @@ package runc
 import (
 	"errors"
 	"os"
+	"os/exec"
 )
 
 // Purge deletes every machine and every trace of this engine on the host, then closes it.
@@ -32,6 +33,9 @@ func (e *Engine) leaveHost() error {
 	defer unlock()
 	if claims, err := os.ReadDir(e.rangesDir()); err != nil || len(claims) > 0 {
 		return err
+	}
+	if e.systemdDriver() {
+		_ = exec.Command("systemctl", "stop", "--quiet", "lido.slice").Run()
 	}
 	return errors.Join(e.stopLXCFS(), os.RemoveAll(e.mountPoint("")), os.RemoveAll(e.rangesDir()))
 }
