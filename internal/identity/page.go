@@ -23,6 +23,7 @@ type page struct {
 	AskPassword          bool
 	Hidden               map[string]string // carried through the form
 	Action               string            // where the form goes; empty: to this page
+	Origin               string            // of Action
 	Nonce                string            // set: the form is sent on by itself
 }
 
@@ -33,7 +34,7 @@ func showPage(w http.ResponseWriter, status int, p page) {
 	h.Set("Referrer-Policy", "no-referrer")
 	policy := "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; form-action 'self'"
 	if p.Nonce != "" {
-		policy += " " + p.Action + "; script-src 'nonce-" + p.Nonce + "'"
+		policy += " " + p.Origin + "; script-src 'nonce-" + p.Nonce + "'"
 	}
 	h.Set("Content-Security-Policy", policy)
 	w.WriteHeader(status)
@@ -117,7 +118,7 @@ func (s *Service) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 
 func sendCode(w http.ResponseWriter, r *http.Request, redirect *url.URL, mode string, values map[string]string) {
 	if mode == "form_post" {
-		showPage(w, http.StatusOK, page{Title: "Signing in", Text: "Press the button if nothing happens.", Hidden: values, Action: redirect.String(), Nonce: rand.Text()})
+		showPage(w, http.StatusOK, page{Title: "Signing in", Text: "Press the button if nothing happens.", Hidden: values, Action: redirect.String(), Origin: "http://" + redirect.Host, Nonce: rand.Text()})
 		return
 	}
 	q := redirect.Query()
