@@ -8,7 +8,8 @@ help: ## list the targets
 setup: ## install what lido needs (packages, kernel limits); says what it changes
 	packaging/setup.sh
 
-setup-test: ## install the clients that the tests drive (az new, az 2.45, the Python SDK)
+setup-test: ## install what tests need: programs, and the clients (az new, az 2.45, the Python SDK)
+	packaging/setup.sh --test
 	test/clients/setup.sh
 
 build: ## build bin/lido

@@ -3,7 +3,8 @@
 # changes and does nothing twice.
 #   packaging/setup.sh             do it (as root)
 #   packaging/setup.sh --dry-run   only say it
-#   packaging/setup.sh --build     also what building lido needs
+#   packaging/setup.sh --test      also what tests and the demo need
+#   packaging/setup.sh --bench     also the peers that benchmarks measure
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -17,13 +18,18 @@ packages=(
     python3 python3-venv python3-pip # Python environments of images, and the test clients
     openssh-client curl ca-certificates
 )
-build_packages=(make git)
+test_packages=(
+    sshpass openssl    # scripts log in with passwords and look at certificates
+    qemu-system-x86 e2fsprogs # a fresh Debian 12 in a virtual machine
+)
+bench_packages=(haproxy lxd lxd-client btrfs-progs squashfs-tools)
 
 dry=no
 for arg in "$@"; do
     case $arg in
         --dry-run) dry=yes ;;
-        --build) packages+=("${build_packages[@]}") ;;
+        --test) packages+=("${test_packages[@]}") ;;
+        --bench) packages+=("${bench_packages[@]}") ;;
         *) echo "setup: unknown argument $arg" >&2; exit 2 ;;
     esac
 done
