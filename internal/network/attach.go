@@ -358,8 +358,24 @@ func (r *Room) Busy(instanceID string, sessions int) {
 // NIC returns the handle of an instance's interface for the engine, once the kernel is ready for it: when a round that
 // knew of it has ended.
 func (r *Room) NIC(ctx context.Context, instanceID string) (machine.NIC, error) {
-	var n machine.NIC
-	err := r.store.View(ctx, func(tx *store.Tx) error {
+	n, vnetID, err := r.nicOf(ctx, instanceID)
+	if errors.Is(err, errUnnumbered) {
+		if err := r.loop.settle(ctx, vnetID); err != nil {
+			return n, err
+		}
+		n, vnetID, err = r.nicOf(ctx, instanceID)
+	}
+	if err != nil || r.loop.covers(instanceID, n) {
+		return n, err
+	}
+	return n, r.loop.settle(ctx, vnetID)
+}
+
+// errUnnumbered says that a network is so new that no round has seen it.
+var errUnnumbered = errors.New("the virtual network has no namespace yet")
+
+func (r *Room) nicOf(ctx context.Context, instanceID string) (n machine.NIC, vnetID string, err error) {
+	err = r.store.View(ctx, func(tx *store.Tx) error {
 		a, err := attachmentOf(tx, instanceID)
 		if err != nil {
 			return fmt.Errorf("interface of %s: %w", instanceID, err)
@@ -372,23 +388,15 @@ func (r *Room) NIC(ctx context.Context, instanceID string) (machine.NIC, error) 
 		if err != nil {
 			return fmt.Errorf("subnet of %s: %w", instanceID, err)
 		}
+		vnetID = v.ID
 		number, err := numberOf(tx, v.UID)
-		if err != nil {
-			return err
+		if errors.Is(err, store.ErrNotFound) {
+			return errUnnumbered
 		}
 		n = handle(nic, s, r.door.Namespace(number), zoneOf(v))
-		return nil
+		return err
 	})
-	if errors.Is(err, store.ErrNotFound) && n.Namespace == "" {
-		return n, err
-	}
-	if err != nil {
-		return n, err
-	}
-	if r.loop.covers(instanceID, n) {
-		return n, nil
-	}
-	return n, r.loop.settle(ctx)
+	return n, vnetID, err
 }
 
 func handle(nic *Interface, s *subnet, namespace, zone string) machine.NIC {

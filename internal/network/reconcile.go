@@ -27,9 +27,10 @@ type reconciler struct {
 	kick chan struct{}
 
 	mu      sync.Mutex
-	started uint64 // rounds begun
-	ended   uint64 // the last round that ended
-	failure error  // of that round
+	started uint64           // rounds begun
+	ended   uint64           // the last round that ended
+	failure error            // of that round, if it did not get as far as plans
+	failed  map[string]error // of that round, by key of the network
 	turned  chan struct{}
 	applied map[string]frontdoor.Network // by namespace
 	covered map[string]string            // instance (key) -> its MAC, of the last round that went well
@@ -76,8 +77,8 @@ func (l *reconciler) wait(ctx context.Context, changed <-chan struct{}, retry ti
 	return true
 }
 
-// settle waits until a round that began after this call has ended.
-func (l *reconciler) settle(ctx context.Context) error {
+// settle waits until a round that began after this call has ended, and returns how it went for one network.
+func (l *reconciler) settle(ctx context.Context, vnetID string) error {
 	l.mu.Lock()
 	want := l.started + 1
 	l.mu.Unlock()
@@ -87,7 +88,7 @@ func (l *reconciler) settle(ctx context.Context) error {
 	}
 	for {
 		l.mu.Lock()
-		done, failure, turned := l.ended >= want, l.failure, l.turned
+		done, failure, turned := l.ended >= want, errors.Join(l.failure, l.failed[key(vnetID)]), l.turned
 		l.mu.Unlock()
 		if done {
 			return failure
@@ -101,16 +102,17 @@ func (l *reconciler) settle(ctx context.Context) error {
 }
 
 // cover notes which machines the kernel is ready for.
-func (l *reconciler) cover(all []*Attachment) {
+func (l *reconciler) cover(all []*Attachment, failed map[string]error) {
 	covered := make(map[string]string, len(all))
 	for _, a := range all {
-		if nic := a.primary(); nic != nil {
+		nic := a.primary()
+		if nic != nil && len(nic.IPs) > 0 && failed[key(parentOf(nic.IPs[0].Subnet))] == nil {
 			covered[key(a.Owner.InstanceID)] = nic.MAC
 		}
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.covered = covered
+	l.covered, l.failed = covered, failed
 }
 
 func (l *reconciler) covers(instanceID string, n machine.NIC) bool {
@@ -125,45 +127,65 @@ func (l *reconciler) round(ctx context.Context) error {
 	l.started++
 	this := l.started
 	l.mu.Unlock()
-	err := l.once(ctx)
+	planned, err := l.once(ctx)
 	l.mu.Lock()
-	l.ended, l.failure = this, err
+	l.ended, l.failure = this, nil
+	if !planned {
+		l.failure = err
+	}
 	close(l.turned)
 	l.turned = make(chan struct{})
 	l.mu.Unlock()
 	return err
 }
 
-// once applies every plan that differs from what was last applied, and removes networks that are gone.
-func (l *reconciler) once(ctx context.Context) error {
+// once applies every plan that differs from what was last applied, and removes networks that are gone. planned says
+// that it got as far as having plans.
+func (l *reconciler) once(ctx context.Context) (planned bool, err error) {
 	s, host, err := l.room.snapshot(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
-	var errs []error
-	if l.host == nil || !reflect.DeepEqual(*l.host, host) {
-		if err := l.room.door.ApplyHost(ctx, host); err != nil {
-			errs = append(errs, err)
-		} else {
-			l.host = &host
-		}
-	}
-	wanted := map[string]bool{}
+	errs := []error{l.applyHost(ctx, host)}
+	wanted, failed := map[string]bool{}, map[string]error{}
 	for _, n := range plan(s, l.room.door) {
 		wanted[n.Namespace] = true
-		if have, ok := l.applied[n.Namespace]; ok && reflect.DeepEqual(have, n) {
-			continue
-		}
-		if err := l.room.door.Apply(ctx, n); err != nil {
-			delete(l.applied, n.Namespace)
+		if err := l.apply(ctx, n); err != nil {
+			failed[key(n.ID)] = err
 			errs = append(errs, err)
-			continue
 		}
-		l.applied[n.Namespace] = n
 	}
-	if len(errs) == 0 {
-		l.cover(s.attachments)
+	l.cover(s.attachments, failed)
+	return true, errors.Join(append(errs, l.removeOthers(ctx, wanted))...)
+}
+
+func (l *reconciler) applyHost(ctx context.Context, host frontdoor.Host) error {
+	if l.host != nil && reflect.DeepEqual(*l.host, host) {
+		return nil
 	}
+	l.host = nil
+	if err := l.room.door.ApplyHost(ctx, host); err != nil {
+		return err
+	}
+	l.host = &host
+	return nil
+}
+
+func (l *reconciler) apply(ctx context.Context, n frontdoor.Network) error {
+	if have, ok := l.applied[n.Namespace]; ok && reflect.DeepEqual(have, n) {
+		return nil
+	}
+	l.applied[n.Namespace] = frontdoor.Network{Link: n.Link} // to be applied again, or removed
+	if err := l.room.door.Apply(ctx, n); err != nil {
+		return err
+	}
+	l.applied[n.Namespace] = n
+	return nil
+}
+
+// removeOthers removes the networks that are no longer wanted.
+func (l *reconciler) removeOthers(ctx context.Context, wanted map[string]bool) error {
+	var errs []error
 	for namespace, n := range l.applied {
 		if wanted[namespace] {
 			continue

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -31,11 +32,16 @@ type planDoor struct {
 	mu    sync.Mutex
 	plans map[string]frontdoor.Network
 	host  frontdoor.Host
+
+	broken string // namespace that can't be made
 }
 
 func (d *planDoor) Apply(_ context.Context, n frontdoor.Network) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if n.Namespace == d.broken {
+		return errors.New("broken")
+	}
 	d.plans[n.Namespace] = n
 	return nil
 }
@@ -346,6 +352,24 @@ func TestInternal(t *testing.T) {
 	f.refused("DELETE", "virtualNetworks/vnet", "", "InUseSubnetCannotBeDeleted", "")
 	f.must("DELETE", "loadBalancers/in", "", 200)
 	f.must("DELETE", "virtualNetworks/vnet", "", 200)
+}
+
+// A network that can't be made keeps no machine of another from starting.
+func TestOneBroken(t *testing.T) {
+	f := newFixture(t)
+	f.pool()
+	f.must("PUT", "virtualNetworks/other", `{"location":"local","properties":{"addressSpace":{"addressPrefixes":["10.0.0.0/16"]}}}`, 201)
+	f.door.broken = "v1" // "other" comes first by name
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- f.room.Run(ctx) }()
+	f.attach("0")
+	nic, err := f.room.NIC(ctx, set+"/virtualMachines/0")
+	if err != nil || nic.Namespace != "v2" || nic.Addresses[0].String() != "10.0.0.4/24" || nic.Gateway.String() != "10.0.0.1" {
+		t.Errorf("interface: %+v, %v", nic, err)
+	}
+	stop()
+	<-ended
 }
 
 // BenchmarkAttach is what one machine more costs in a set of so many.
