@@ -49,8 +49,14 @@ func (e *Engine) claim(id string, base uint32) (bool, error) {
 	return err == nil && owner == e.dir(id), nil
 }
 
-// claimAny takes a free range for the machine, the one at want if that can be.
+// claimAny takes a free range for the machine, the one at want if that can be. It waits for an engine that is leaving the
+// host, which would take away what a machine needs.
 func (e *Engine) claimAny(id string, want uint32) (uint32, error) {
+	unlock, err := e.lockShared()
+	if err != nil {
+		return 0, fmt.Errorf("claim a uid range: %w", err)
+	}
+	defer unlock()
 	n := e.cfg.UIDCount / rangeSize
 	h := fnv.New32a()
 	h.Write([]byte(e.cfg.Tag))
