@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -129,6 +130,10 @@ func newTestDoor(t testing.TB) *testDoor {
 
 func (d *testDoor) apply(n Network) {
 	d.Helper()
+	n.Machines, n.Pools = slices.Clone(n.Machines), slices.Clone(n.Pools) // tests go on changing theirs
+	for i := range n.Pools {
+		n.Pools[i].Backends = slices.Clone(n.Pools[i].Backends)
+	}
 	if err := d.door.Apply(d.Context(), n); err != nil {
 		d.Fatal(err)
 	}
