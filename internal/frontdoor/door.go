@@ -23,6 +23,8 @@ const resyncEvery = 10 * time.Second
 type Options struct {
 	Log      *slog.Logger
 	OnHealth func(network string) // called after a backend's health changed; must not block
+	// Resolvers returns where names of others are asked, as HOST:PORT; nil means the host's own.
+	Resolvers func() []string
 }
 
 // Door keeps the networks of one lido in the kernel. Its methods are safe for concurrent use.
@@ -44,6 +46,9 @@ func New(tag string, opts Options) *Door {
 	}
 	if opts.OnHealth == nil {
 		opts.OnHealth = func(string) {}
+	}
+	if opts.Resolvers == nil {
+		opts.Resolvers = hostResolvers
 	}
 	return &Door{tag: tag, opts: opts, rooms: map[string]*room{}}
 }

@@ -27,8 +27,8 @@ type names struct {
 	servers map[netip.Addr][]*dns.Server
 }
 
-func newNames(log *slog.Logger) *names {
-	return &names{log: log, upstreams: hostResolvers, servers: map[netip.Addr][]*dns.Server{}}
+func newNames(o Options) *names {
+	return &names{log: o.Log, upstreams: o.Resolvers, servers: map[netip.Addr][]*dns.Server{}}
 }
 
 // hostResolvers reads the host's resolvers anew for each question: they change as a laptop moves.

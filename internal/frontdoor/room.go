@@ -37,7 +37,7 @@ type room struct {
 
 func newRoom(d *Door, name string) *room {
 	ctx, stop := context.WithCancel(context.Background())
-	r := &room{door: d, name: name, stop: stop, names: newNames(d.opts.Log), unsettled: make(chan struct{}, 1)}
+	r := &room{door: d, name: name, stop: stop, names: newNames(d.opts), unsettled: make(chan struct{}, 1)}
 	r.fronts.Store(&[]netip.Addr{})
 	r.prober = newProber(ctx, r.dial, func() { r.healthChanged(ctx) })
 	r.done.Go(func() { r.resync(ctx) })

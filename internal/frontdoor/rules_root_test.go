@@ -239,10 +239,6 @@ func TestSpoof(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	d := newTestDoor(t)
-	n := d.network(1)
-	one := d.plug(&n, "one")
-	d.plug(&n, "Two")
 	resolver := &dns.Server{Addr: "127.0.0.1:0", Net: "udp", Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		r := new(dns.Msg).SetReply(q)
 		rr, _ := dns.NewRR(q.Question[0].Name + " 60 IN A 198.51.100.7")
@@ -256,7 +252,11 @@ func TestNames(t *testing.T) {
 	resolver.PacketConn = pc
 	go resolver.ActivateAndServe()
 	t.Cleanup(func() { resolver.Shutdown() })
-	d.door.rooms[n.Namespace].names.upstreams = func() []string { return []string{pc.LocalAddr().String()} }
+	d := newTestDoor(t)
+	d.door.opts.Resolvers = func() []string { return []string{pc.LocalAddr().String()} }
+	n := d.network(1)
+	one := d.plug(&n, "one")
+	d.plug(&n, "Two")
 	for name, want := range map[string]string{"two": "10.0.0.5", "two.lido.internal": "10.0.0.5", "ONE": "10.0.0.4", "example.org": "198.51.100.7"} {
 		if got, err := lookup(one, name); err != nil || got != want {
 			t.Errorf("%s: %q, %v; want %s", name, got, err, want)
