@@ -133,7 +133,7 @@ func (w *worker) boot(ctx context.Context, v *instanceView, l *launching) error 
 		if err != nil {
 			return err
 		}
-		if err := r.Engine.Create(ctx, spec); err != nil {
+		if err := r.Engine.Create(ctx, spec); err != nil && !errors.Is(err, machine.ErrExists) { // its id is this instance's alone
 			return fmt.Errorf("create machine: %w", err)
 		}
 	}

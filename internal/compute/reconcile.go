@@ -24,10 +24,8 @@ type controller struct {
 	models  map[string]*Model  // by hash; models never change
 }
 
-// controller returns the controller of a set, starting one if needed; nil before the room was started.
-func (r *Room) controller(setID string) *controller {
-	r.mu.Lock()
-	defer r.mu.Unlock()
+// controllerLocked returns the controller of a set, starting one if needed; nil before the room was started.
+func (r *Room) controllerLocked(setID string) *controller {
 	if !r.started {
 		return nil
 	}
@@ -43,8 +41,10 @@ func (r *Room) controller(setID string) *controller {
 
 // wakeSet has a set looked at. Before the room was started there is no need: it begins by looking at everything.
 func (r *Room) wakeSet(setID string) {
-	if c := r.controller(setID); c != nil {
-		c.wakeUp()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.controllerLocked(setID); c != nil {
+		c.wakeUp() // under the lock, so that the controller does not retire between
 	}
 }
 
@@ -103,16 +103,20 @@ func (r *Room) resync() {
 		if sleep(r.ctx, resyncEvery) != nil {
 			return
 		}
-		r.mu.Lock()
-		ids := make([]string, 0, len(r.sets))
-		for _, c := range r.sets {
-			ids = append(ids, c.id)
-		}
-		r.mu.Unlock()
-		for _, id := range ids {
-			r.wakeSet(id)
+		if err := r.wakeAll(); err != nil && r.ctx.Err() == nil {
+			r.Log.Error("look at all scale sets", "err", err)
 		}
 	}
+}
+
+func (r *Room) wakeAll() error {
+	return r.Store.View(r.ctx, func(tx *store.Tx) error {
+		docs, err := tx.List(store.Query{Type: TypeSet})
+		for _, d := range docs {
+			r.wakeSet(d.ID)
+		}
+		return err
+	})
 }
 
 // sweep deletes machines that no instance has a use for.
@@ -242,7 +246,7 @@ func (c *controller) retire() bool {
 	defer c.room.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.workers) > 0 {
+	if len(c.workers)+len(c.wake) > 0 {
 		return false
 	}
 	delete(c.room.sets, store.Key(c.id))
@@ -258,20 +262,10 @@ type snapshot struct {
 	actions []pendingAction
 }
 
-// look reads a set, its instances and its machines.
+// look reads a set and its instances, and then its machines: what a document says was made is there, unless it was lost.
 func (c *controller) look(ctx context.Context) (*snapshot, error) {
-	infos, err := c.room.Engine.List(ctx) // before the documents: a machine is younger than its document
-	if err != nil {
-		return nil, err
-	}
-	machines := map[string][]*machine.Info{}
-	for i := range infos {
-		if uid := infos[i].Spec.Labels[labelUID]; uid != "" {
-			machines[uid] = append(machines[uid], &infos[i])
-		}
-	}
 	s := &snapshot{}
-	err = c.room.Store.View(ctx, func(tx *store.Tx) error {
+	err := c.room.Store.View(ctx, func(tx *store.Tx) (err error) {
 		if s.doc, err = tx.Get(c.id); err != nil {
 			return err
 		}
@@ -280,7 +274,7 @@ func (c *controller) look(ctx context.Context) (*snapshot, error) {
 			return err
 		}
 		for _, d := range docs {
-			v, err := c.viewInstance(tx, d, s.doc.Generation, machines[d.UID])
+			v, err := c.viewInstance(tx, d, s.doc.Generation)
 			if err != nil {
 				return err
 			}
@@ -292,7 +286,33 @@ func (c *controller) look(ctx context.Context) (*snapshot, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := c.lookAtMachines(ctx, s); err != nil {
+		return nil, err
+	}
 	return s, c.readSet(s)
+}
+
+// lookAtMachines finds the machines of a snapshot's instances.
+func (c *controller) lookAtMachines(ctx context.Context, s *snapshot) error {
+	infos, err := c.room.Engine.List(ctx)
+	if err != nil {
+		return err
+	}
+	byUID := make(map[string]*instanceView, len(s.view.Instances))
+	for _, v := range s.view.Instances {
+		byUID[v.UID] = v
+	}
+	for i := range infos {
+		v := byUID[infos[i].Spec.Labels[labelUID]]
+		switch {
+		case v == nil: // another set's
+		case infos[i].ID == machineID(v.UID, v.Wish.Serial):
+			v.Machine = &infos[i]
+		default:
+			v.Others = append(v.Others, infos[i].ID)
+		}
+	}
+	return nil
 }
 
 func (c *controller) readSet(s *snapshot) error {
@@ -314,8 +334,8 @@ func (c *controller) readSet(s *snapshot) error {
 	return nil
 }
 
-// viewInstance reads an instance's document; infos are the machines it has.
-func (c *controller) viewInstance(tx *store.Tx, d *store.Doc, setGeneration int64, infos []*machine.Info) (*instanceView, error) {
+// viewInstance reads an instance's document.
+func (c *controller) viewInstance(tx *store.Tx, d *store.Doc, setGeneration int64) (*instanceView, error) {
 	v := &instanceView{Key: store.Key(d.ID), ID: d.ID, UID: d.UID, Generation: d.Generation, Deleting: d.Deleting, SetGeneration: setGeneration}
 	if err := json.Unmarshal(d.Desired, &v.Wish); err != nil {
 		return nil, err
@@ -330,14 +350,6 @@ func (c *controller) viewInstance(tx *store.Tx, d *store.Doc, setGeneration int6
 	v.MachineHash, v.Extensions = m.machineHash, m.extensions
 	v.Sessions = c.room.busy.get(v.Key)
 	v.FreedAt = c.room.freed()
-	own := machineID(d.UID, v.Wish.Serial)
-	for _, info := range infos {
-		if info.ID == own {
-			v.Machine = info
-		} else {
-			v.Others = append(v.Others, info.ID)
-		}
-	}
 	return v, nil
 }
 

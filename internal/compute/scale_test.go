@@ -3,6 +3,7 @@ package compute
 import (
 	"fmt"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -26,6 +27,12 @@ func TestScale(t *testing.T) {
 			t.Errorf("%d instances listed, want %d", got, n)
 		}
 		listed := time.Since(start)
+		infos, _ := l.engine.List(t.Context())
+		for _, m := range infos {
+			if m.Boots != 1 || !strings.HasSuffix(m.ID, "-1") {
+				t.Errorf("machine %s of %s was started %d times", m.ID, m.Spec.Labels[labelInstance], m.Boots)
+			}
+		}
 		var mem runtime.MemStats
 		runtime.GC()
 		runtime.ReadMemStats(&mem)

@@ -2,6 +2,7 @@ package compute
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -99,8 +100,15 @@ func (w *worker) undrain(ctx context.Context, v *instanceView) error {
 }
 
 // replace wishes for another machine.
-func (w *worker) replace(v *instanceView, why string) error {
+func (w *worker) replace(ctx context.Context, v *instanceView, why string) error {
 	r := w.c.room
+	if v.Machine == nil { // never on the word of an older look alone
+		if _, err := r.Engine.Get(ctx, machineID(v.UID, v.Wish.Serial)); err == nil {
+			return errStale
+		} else if !errors.Is(err, machine.ErrNotFound) {
+			return err
+		}
+	}
 	r.Log.Info("replacing a machine", "instance", v.ID, "because", why)
 	failed := v.Machine != nil && v.Machine.State == machine.Failed
 	return r.writer.do(func(tx *store.Tx) error {

@@ -46,21 +46,18 @@ func (w *worker) reconsider(v *instanceView) {
 	}
 }
 
+// run takes steps until there is none. It looks before each, also the first: what it was started on may be older than
+// the end of the instance's last worker.
 func (w *worker) run(ctx context.Context) {
 	v := w.v
-	for first := true; ctx.Err() == nil; first = false {
-		if !first {
-			var err error
-			if v, err = w.look(ctx, v); err != nil || v == nil {
-				w.report(ctx, err)
-				return
-			}
-		}
-		st := nextStep(v, w.c.room.Now())
-		if st.kind == stepNone || st.kind == stepWait {
+	for ctx.Err() == nil {
+		var err error
+		if v, err = w.look(ctx, v); err != nil || v == nil {
+			w.report(ctx, err)
 			return
 		}
-		if !w.step(ctx, v, st) {
+		st := nextStep(v, w.c.room.Now())
+		if st.kind == stepNone || st.kind == stepWait || !w.step(ctx, v, st) {
 			return
 		}
 	}
@@ -109,7 +106,7 @@ func (w *worker) do(ctx context.Context, v *instanceView, st step) error {
 	case stepUndrain:
 		return w.undrain(ctx, v)
 	case stepReplace:
-		return w.replace(v, st.why)
+		return w.replace(ctx, v, st.why)
 	case stepTidy:
 		return w.tidy(ctx, v)
 	case stepLaunch:
@@ -138,7 +135,7 @@ func (w *worker) look(ctx context.Context, old *instanceView) (v *instanceView, 
 		if err != nil {
 			return err
 		}
-		v, err = w.c.viewInstance(tx, d, set.Generation, nil)
+		v, err = w.c.viewInstance(tx, d, set.Generation)
 		return err
 	})
 	if err != nil || v == nil {
