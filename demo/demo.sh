@@ -79,18 +79,22 @@ shown="ssh $user@$address 'hostname; nproc; free -h; df -h /mnt/drive; ls -l ~/n
 run ssh_pool 'echo "this is $(hostname)"; nproc; free -h; df -h /mnt/drive | tail -1; ls -l ~/notebooks/'
 shown=""
 ssh_pool 'echo "written at $(date -Is) by $(id -un) on $(hostname)" > ~/notebooks/remote/hello.txt && cat ~/notebooks/remote/hello.txt'
-count=0
-for i in $(lido machines -o json | sed -n 's/.*"name": "\(.*\)".*/\1/p'); do
-  text=$(az vmss run-command invoke --resource-group $group --name pool --instance-id "${i##*_}" --command-id RunShellScript --scripts "cat /mnt/drive/notebooks/$user/hello.txt" --query 'value[0].message' -o tsv)
-  case $text in *"written at"*) count=$((count + 1)) ;; *) fail "machine $i does not see the drive: $text" ;; esac
-done
-echo "the file is seen on $count machines"
+# on_each COMMAND: runs a command on every machine by run-command and wants a word of its output
+on_each() {
+  local i text count=0
+  for i in $(az vmss list-instances --resource-group $group --name pool --query '[].instanceId' -o tsv); do
+    text=$(az vmss run-command invoke --resource-group $group --name pool --instance-id "$i" --command-id RunShellScript --scripts "$1" --query 'value[0].message' -o tsv)
+    case $text in *"$2"*) count=$((count + 1)) ;; *) fail "machine $i: '$1' gave: $text" ;; esac
+  done
+  echo "seen on $count machines"
+}
+on_each "cat /mnt/drive/notebooks/$user/hello.txt" "written at"
 
 say "JupyterHub: https://$address:8000"
 hub() { "$az_dir/python" demo/notebook.py "https://$address:8000" $user "$password" "$LIDO_DATA/ca/ca.pem" "$@"; }
 run hub run remote/first.ipynb
 run hub show remote/first.ipynb
-ssh_pool test -s notebooks/remote/first.ipynb || fail "the notebook is not on the shared drive"
+on_each "cat /mnt/drive/notebooks/$user/first.ipynb" "sum 45"
 
 say "All of it for real, in $((($(date +%s%3N) - start) / 1000)) s. The pool runs on. What to try next:"
 cat <<TEXT

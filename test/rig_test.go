@@ -32,6 +32,8 @@ func clientDir(name string) string { return filepath.Join(cacheDir(), "clients",
 
 func TestScripts(t *testing.T) {
 	bin := buildLido(t)
+	imagetest.Base(t)
+	imagetest.DSVM(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		Setup:               func(env *testscript.Env) error { return setup(env, bin) },
@@ -71,11 +73,19 @@ func setup(env *testscript.Env, bin string) error {
 	if err != nil {
 		return err
 	}
-	env.Setenv("PATH", bin+":"+env.Getenv("PATH")+":/usr/sbin:/sbin")
+	own := filepath.Join(env.WorkDir, "bin") // programs that the script brings
+	files, _ := filepath.Glob(filepath.Join(own, "*"))
+	for _, f := range files {
+		if err := os.Chmod(f, 0o755); err != nil {
+			return err
+		}
+	}
+	env.Setenv("PATH", own+":"+bin+":"+env.Getenv("PATH")+":/usr/sbin:/sbin")
 	env.Setenv("HOME", home)
 	env.Setenv("DATA", data)
 	env.Setenv("LIDO_DATA", data)
 	env.Setenv("REPO", repo)
+	env.Setenv("SHARED", sharedDir(repo))
 	env.Setenv("CLIENTS", filepath.Join(cacheDir(), "clients"))
 	env.Setenv("LIDO_IMAGE_SEEDS", imagetest.Dir())
 	env.Defer(func() { purge(env, filepath.Join(bin, "lido"), data) })
@@ -110,16 +120,38 @@ func lastLines(s string, n int) string {
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
 
+// sharedDir holds templates of others that lido is tried on; it is not part of the project.
+func sharedDir(repo string) string {
+	if dir := os.Getenv("LIDO_TEST_SHARED"); dir != "" {
+		return dir
+	}
+	return filepath.Join(repo, "..", "shared")
+}
+
+// condition tells what is at hand. In CI everything has to be: there, what is missing fails the script.
 func condition(cond string) (bool, error) {
 	kind, name, _ := strings.Cut(cond, ":")
+	var have bool
 	switch kind {
 	case "client":
 		_, err := os.Stat(filepath.Join(clientDir(name), "bin"))
-		return err == nil, nil
+		have = err == nil
 	case "image":
-		return hasImage(name), nil
+		have = hasImage(name)
+	case "shared":
+		repo, err := filepath.Abs("..")
+		if err != nil {
+			return false, err
+		}
+		_, err = os.Stat(sharedDir(repo))
+		have = err == nil
+	default:
+		return false, fmt.Errorf("unknown condition %q", cond)
 	}
-	return false, fmt.Errorf("unknown condition %q", cond)
+	if !have && os.Getenv("CI") == "true" {
+		return false, fmt.Errorf("%s is missing, and CI may not skip", cond)
+	}
+	return have, nil
 }
 
 func hasImage(name string) bool {
