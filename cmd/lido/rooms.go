@@ -221,10 +221,11 @@ func (m *rooms) openCompute(ctx context.Context, opt upOptions) error {
 		Network: networkForCompute{m.network}, Images: imagesForCompute{m.catalogue, m.images},
 		Shares: sharesForCompute{m.storage}, Fetcher: m.fetcher, Keys: keysForCompute{m.ca, seed},
 		Sizes: compute.NewSizes(sizes...), RunDir: filepath.Join(m.paths.Run, "m"),
+		GuestFiles:   image.Trust(append(image.HostAuthorities(), m.ca.CertPEM())...),
 		DrainTimeout: time.Duration(m.config.Drain), Overcommit: m.config.Overcommit.Memory,
 	}
 	if opt.engine == "sim" {
-		c.Images, c.RunDir, c.Memory = simImages{c.Images}, "", 1<<60
+		c.Images, c.RunDir, c.GuestFiles, c.Memory = simImages{c.Images}, "", nil, 1<<60
 	}
 	m.compute = compute.New(c)
 	m.storage.SetMounts(m.compute)

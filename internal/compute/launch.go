@@ -231,6 +231,7 @@ func (r *Room) files(setID string, v *instanceView, l *launching) ([]machine.Fil
 		{Path: "/etc/lido/tls/key.pem", Data: key, Mode: 0o600},
 		{Path: "/etc/ssh/sshd_config.d/10-lido-instance.conf", Data: sshdConfig(&l.model.Profile.OS)},
 	}
+	files = append(files, r.GuestFiles...)
 	custom, err := customData(v, l.model.Profile.OS.CustomData)
 	return append(files, custom...), err
 }

@@ -28,12 +28,13 @@ type Config struct {
 	Fetcher Fetcher
 	Keys    Keys
 
-	Sizes        *Sizes        // nil means NewSizes()
-	RunDir       string        // directories of guest sockets go below it, e.g. /run/lido/TAG/m; empty means no guest sockets
-	DrainTimeout time.Duration // how long surplus instances may keep their sessions; 0 means 2 minutes
-	Memory       int64         // bytes that machines may be given together; 0 means the host's times Overcommit
-	Overcommit   float64       // 0 means 2.5
-	Parallel     int           // machines launched at once; 0 means 4 per CPU
+	Sizes        *Sizes         // nil means NewSizes()
+	RunDir       string         // directories of guest sockets go below it, e.g. /run/lido/TAG/m; empty means no guest sockets
+	GuestFiles   []machine.File // what every machine finds besides its own, e.g. authorities to trust
+	DrainTimeout time.Duration  // how long surplus instances may keep their sessions; 0 means 2 minutes
+	Memory       int64          // bytes that machines may be given together; 0 means the host's times Overcommit
+	Overcommit   float64        // 0 means 2.5
+	Parallel     int            // machines launched at once; 0 means 4 per CPU
 	Now          func() time.Time
 }
 

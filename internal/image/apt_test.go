@@ -1,7 +1,6 @@
 package image
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 )
@@ -40,24 +39,14 @@ func TestAptSources(t *testing.T) {
 
 func TestAuthorities(t *testing.T) {
 	root := t.TempDir()
-	pem := "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n"
-	for name, content := range map[string]string{
-		"usr/local/share/ca-certificates/a.crt": pem, "usr/local/share/ca-certificates/b/c.crt": pem, "usr/local/share/ca-certificates/d.crt": "no",
-		AuthoritiesPath: "own\n\n",
-	} {
-		if err := writeFile(filepath.Join(root, name), content); err != nil {
+	pem := "-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n\n"
+	for name, content := range map[string]string{"a.crt": pem, "b/c.crt": pem, "d.crt": "no", "e.txt": pem} {
+		if err := writeFile(filepath.Join(root, "usr/local/share/ca-certificates", name), content); err != nil {
 			t.Fatal(err)
 		}
 	}
-	extra := authorities(root)
-	if len(extra) != 2 {
-		t.Errorf("got %d authorities, want 2", len(extra))
-	}
-	got, err := Rootfs{Dir: root}.Authorities(extra[:1]...)
-	if err != nil || string(got) != "own\n"+pem {
-		t.Errorf("got %q, %v", got, err)
-	}
-	if _, err := (Rootfs{Dir: t.TempDir()}).Authorities(); !os.IsNotExist(err) {
-		t.Errorf("a root without a bundle: %v", err)
+	files := Trust(authorities(root)...)
+	if len(files) != 2 || files[1].Path != "/etc/lido/trust/1.crt" || string(files[1].Data) != pem[:len(pem)-1] {
+		t.Errorf("got %v", files)
 	}
 }

@@ -13,12 +13,14 @@ import (
 	"strings"
 	"testing"
 
+	"lido.dev/lido/internal/image"
 	"lido.dev/lido/internal/image/imagetest"
 	"lido.dev/lido/internal/machine"
 )
 
 func TestBaseBoots(t *testing.T) {
-	g := boot(t, engine(t), imagetest.Base(t), nil)
+	ca := certificate(t)[1].Data
+	g := boot(t, engine(t), imagetest.Base(t), func(s *machine.Spec) { s.Files = append(s.Files, image.Trust(ca)...) })
 	t.Log(g.must("systemd-analyze; systemd-analyze blame | head -8"))
 	if failed := g.must("systemctl list-units --failed --plain --no-legend"); failed != "" {
 		t.Errorf("failed units: %s\n%s", failed, g.must("journalctl -b -p warning --no-pager"))
@@ -33,6 +35,9 @@ func TestBaseBoots(t *testing.T) {
 	}
 	if got := g.must("locale -a; . /etc/default/locale; echo $LANG"); !strings.Contains(got, "C.utf8") {
 		t.Errorf("locales: %s", got)
+	}
+	if bundle := g.must("cat /etc/ssl/certs/ca-certificates.crt"); !strings.HasSuffix(bundle, strings.TrimSpace(string(ca))) || strings.Count(bundle, "BEGIN") < 100 {
+		t.Error("the machine does not trust what it was given")
 	}
 	g.must("journalctl --list-boots && systemctl is-active -q journal-persist && ls /var/log/journal/*/system.journal")
 	if code, _, errs := g.as("alice", "sudo", "-n", "true"); code != 0 {

@@ -5,10 +5,10 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
-)
+	"strconv"
 
-// AuthoritiesPath is where programs in a machine look for the authorities they trust.
-const AuthoritiesPath = "/etc/ssl/certs/ca-certificates.crt"
+	"lido.dev/lido/internal/machine"
+)
 
 // HostAuthorities returns the certificates, in PEM form, that this host's administrator has made it trust besides
 // those of the distribution, such as the one of a proxy that package registries are reached through.
@@ -28,16 +28,14 @@ func authorities(root string) [][]byte {
 	return out
 }
 
-// Authorities returns the content of AuthoritiesPath for a machine that is to trust extra certificates besides the
-// image's own. A machine gets it as a file of its own, because an image is the same on all hosts.
-func (r Rootfs) Authorities(extra ...[]byte) ([]byte, error) {
-	bundle, err := os.ReadFile(filepath.Join(r.Dir, AuthoritiesPath))
-	if err != nil {
-		return nil, err
+// Trust returns the files by which a machine from one of lido's images trusts certificates besides the image's own.
+// Machines get them before the first boot, because an image is the same on all hosts. They are not below /usr: systemd
+// would take that for an update of the system and do its first-boot work.
+func Trust(pems ...[]byte) []machine.File {
+	var files []machine.File
+	for i, pem := range pems {
+		path := "/etc/lido/trust/" + strconv.Itoa(i) + ".crt"
+		files = append(files, machine.File{Path: path, Data: append(bytes.TrimSpace(pem), '\n')})
 	}
-	for _, pem := range extra {
-		bundle = append(bytes.TrimRight(bundle, "\n"), '\n')
-		bundle = append(bundle, pem...)
-	}
-	return bundle, nil
+	return files
 }

@@ -17,7 +17,7 @@ for g in cryptsetup debug getty gpt-auto hibernate-resume integritysetup rc-loca
 	ln -sf /dev/null "/etc/systemd/system-generators/systemd-$g-generator"
 done
 systemctl set-default --quiet multi-user.target
-systemctl enable --quiet ssh.service journal-persist.service
+systemctl enable --quiet ssh.service journal-persist.service lido-trust.service
 rm -rf /etc/sysctl.d/* /etc/sysctl.conf
 
 # Accounts and homes are there before the first boot: nobody is refused because the machine is still booting.
