@@ -146,7 +146,7 @@ func (w *worker) boot(ctx context.Context, v *instanceView, l *launching) error 
 // connect returns the machine's network interface, in a network that is up. It is not counted among the launches that
 // may go on at once: the network is made ready for many instances together.
 func (w *worker) connect(ctx context.Context, v *instanceView, m *Model) (machine.NIC, error) {
-	if v.Status.NoAddress {
+	if v.Status.NoAddress || v.Wish.Serial > 1 { // a machine made anew may have another model's pools
 		if err := w.attach(v, m); err != nil {
 			return machine.NIC{}, err
 		}

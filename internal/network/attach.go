@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"strconv"
 	"strings"
 
@@ -225,25 +226,31 @@ func attachmentOf(tx *store.Tx, instanceID string) (*Attachment, error) {
 	return a, tx.GetJSON(bucketAttachment, key(instanceID), a)
 }
 
-// Attach gives an instance its interfaces and addresses, or does nothing if it has them.
+// Attach gives an instance its interfaces and addresses. One that has some keeps the addresses that are still wished
+// for; if nothing else is wished for either, nothing is done.
 func (r *Room) Attach(tx *store.Tx, owner Owner, configs []InterfaceConfig) error {
-	if _, err := attachmentOf(tx, owner.InstanceID); err == nil {
-		return nil
-	} else if !errors.Is(err, store.ErrNotFound) {
+	old, err := attachmentOf(tx, owner.InstanceID)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return err
 	}
 	nics, err := readConfigs(configs)
 	if err != nil {
 		return err
 	}
-	a := &Attachment{Owner: owner}
+	a := &Attachment{Owner: owner, Draining: old.Draining}
 	for i, n := range nics {
-		nic, err := r.makeInterface(tx, owner, n)
+		nic, err := r.makeInterface(tx, owner, n, old)
 		if err != nil {
 			return err
 		}
 		nic.Primary = nic.Primary || i == 0 && len(nics) == 1
 		a.Interfaces = append(a.Interfaces, nic)
+	}
+	if reflect.DeepEqual(a, old) {
+		return nil
+	}
+	if err := errors.Join(r.release(tx, old, a), r.left(tx, old)); err != nil {
+		return err
 	}
 	if err := tx.SetJSON(bucketAttachment, key(owner.InstanceID), a); err != nil {
 		return err
@@ -252,30 +259,75 @@ func (r *Room) Attach(tx *store.Tx, owner Owner, configs []InterfaceConfig) erro
 	return r.joined(tx, a)
 }
 
-func (r *Room) makeInterface(tx *store.Tx, owner Owner, n nicConfig) (Interface, error) {
-	nic := Interface{Name: n.Name, Primary: bool(n.Properties.Primary), Group: refID(n.Properties.NetworkSecurityGroup)}
-	for j, c := range n.Properties.IPConfigurations {
-		p := c.Properties
-		_, s, err := subnetByID(tx, refID(p.Subnet))
-		if err != nil {
-			return nic, notFoundRef(refID(p.Subnet), owner.InstanceID, "")
-		}
-		ip := IPConfiguration{Name: c.Name, Primary: bool(p.Primary) || j == 0, Subnet: p.Subnet.ID, Pools: ids(p.Pools), NATPools: ids(p.NATPools)}
-		if ip.Addr, err = takeAddress(tx, ip.Subnet, s.prefix(), netip.Addr{}, owner.InstanceID, ""); err != nil {
-			return nic, err
-		}
-		if p.Public != nil {
-			ip.Label = p.Public.Name
-			if ip.Public, err = r.ownAddress(tx, owner, n.Name, c.Name); err != nil {
-				return nic, err
+// release gives back the addresses that old has and next, if there is one, has not.
+func (r *Room) release(tx *store.Tx, old, next *Attachment) error {
+	for i := range old.Interfaces {
+		for _, ip := range old.Interfaces[i].IPs {
+			kept := next.config(old.Interfaces[i].Name, ip.Name)
+			if kept.Addr != ip.Addr || key(kept.Subnet) != key(ip.Subnet) {
+				if err := tx.DeleteKV(bucketSubnet+key(ip.Subnet), ip.Addr.String()); err != nil {
+					return err
+				}
+			}
+			if ip.Public.IsValid() && kept.Public != ip.Public {
+				if err := tx.DeleteKV(bucketPublic, ip.Public.String()); err != nil {
+					return err
+				}
 			}
 		}
+	}
+	return nil
+}
+
+// config returns an IP configuration by its name and its interface's, or the zero one.
+func (a *Attachment) config(nic, name string) IPConfiguration {
+	for _, i := range a.Interfaces {
+		for _, ip := range i.IPs {
+			if i.Name == nic && ip.Name == name {
+				return ip
+			}
+		}
+	}
+	return IPConfiguration{}
+}
+
+func (r *Room) makeInterface(tx *store.Tx, owner Owner, n nicConfig, old *Attachment) (Interface, error) {
+	nic := Interface{Name: n.Name, Primary: bool(n.Properties.Primary), Group: refID(n.Properties.NetworkSecurityGroup)}
+	for j, c := range n.Properties.IPConfigurations {
+		ip, err := r.makeConfig(tx, owner, n.Name, c, old.config(n.Name, c.Name))
+		if err != nil {
+			return nic, err
+		}
+		ip.Primary = ip.Primary || j == 0
 		if nic.MAC == "" {
 			nic.MAC = macOf(ip.Addr)
 		}
 		nic.IPs = append(nic.IPs, ip)
 	}
 	return nic, nil
+}
+
+// makeConfig takes the addresses of an IP configuration, those that it had if they still fit.
+func (r *Room) makeConfig(tx *store.Tx, owner Owner, nic string, c ipConfig, had IPConfiguration) (IPConfiguration, error) {
+	p := c.Properties
+	_, s, err := subnetByID(tx, refID(p.Subnet))
+	if err != nil {
+		return had, notFoundRef(refID(p.Subnet), owner.InstanceID, "")
+	}
+	ip := IPConfiguration{Name: c.Name, Primary: bool(p.Primary), Subnet: p.Subnet.ID, Pools: ids(p.Pools), NATPools: ids(p.NATPools)}
+	if had.Addr.IsValid() && key(had.Subnet) == key(ip.Subnet) {
+		ip.Addr = had.Addr
+	} else if ip.Addr, err = takeAddress(tx, ip.Subnet, s.prefix(), netip.Addr{}, owner.InstanceID, ""); err != nil {
+		return ip, err
+	}
+	if p.Public == nil {
+		return ip, nil
+	}
+	ip.Label, ip.Public = p.Public.Name, had.Public
+	if !ip.Public.IsValid() {
+		ip.Public, err = r.ownAddress(tx, owner, nic, c.Name)
+	}
+	return ip, err
 }
 
 // ownAddress takes a public address for one machine alone.
@@ -310,17 +362,8 @@ func (r *Room) Detach(tx *store.Tx, instanceID string) error {
 	if err != nil {
 		return err
 	}
-	for _, nic := range a.Interfaces {
-		for _, ip := range nic.IPs {
-			if err := tx.DeleteKV(bucketSubnet+key(ip.Subnet), ip.Addr.String()); err != nil {
-				return err
-			}
-			if ip.Public.IsValid() {
-				if err := tx.DeleteKV(bucketPublic, ip.Public.String()); err != nil {
-					return err
-				}
-			}
-		}
+	if err := r.release(tx, a, &Attachment{}); err != nil {
+		return err
 	}
 	if err := tx.DeleteKV(bucketAttachment, key(instanceID)); err != nil {
 		return err

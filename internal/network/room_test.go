@@ -372,6 +372,35 @@ func TestOneBroken(t *testing.T) {
 	<-ended
 }
 
+// A machine whose model changed keeps its address in the subnet, and leaves pools that it is no longer to be in.
+func TestAttachAgain(t *testing.T) {
+	f := newFixture(t)
+	f.pool()
+	f.attach("0")
+	f.attach("0")
+	fewer := configs()
+	ip := fewer[0]["properties"].(object)["ipConfigurations"].([]any)[0].(object)
+	delete(props(ip), "loadBalancerInboundNatPools")
+	props(ip)["publicIPAddressConfiguration"] = object{"name": "own"}
+	owner := Owner{SetID: set, InstanceID: set + "/virtualMachines/0", InstanceUID: "u", ComputerName: "team000000"}
+	again := func(c []InterfaceConfig) {
+		if err := f.room.store.Update(t.Context(), func(tx *store.Tx) error { return f.room.Attach(tx, owner, c) }); err != nil {
+			t.Fatal(err)
+		}
+		f.round()
+	}
+	again(fewer)
+	n := f.door.plan("v1")
+	if len(n.Machines) != 1 || n.Machines[0].Addr.String() != "10.0.0.4" || len(n.NATRules) != 1 || n.NATRules[0].Addr.String() != "10.254.0.3" {
+		t.Errorf("with an address of its own and without NAT pool: %+v", n)
+	}
+	again(configs())
+	if n = f.door.plan("v1"); len(n.NATRules) != 1 || n.NATRules[0].Port != 50000 || n.Machines[0].Addr.String() != "10.0.0.4" {
+		t.Errorf("as before: %+v", n)
+	}
+	f.leave()
+}
+
 // BenchmarkAttach is what one machine more costs in a set of so many.
 func BenchmarkAttach(b *testing.B) {
 	for _, machines := range []int{10, 100, 1000} {
