@@ -16,7 +16,7 @@ packages=(
     iproute2 conntrack # for looking at what lido made
     lxcfs fuse3        # machines see their own size
     python3 python3-venv python3-pip # Python environments of images, and the test clients
-    openssh-client sshpass curl ca-certificates
+    openssh-client curl ca-certificates
 )
 test_packages=(
     sshpass openssl    # scripts log in with passwords and look at certificates

@@ -6,11 +6,14 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/moby/sys/mountinfo"
 
+	"lido.dev/lido/internal/config"
 	"lido.dev/lido/internal/frontdoor"
+	"lido.dev/lido/internal/machine/runc"
 )
 
 func nowUTC() time.Time { return time.Now().UTC() }
@@ -22,13 +25,14 @@ func dryRun(out io.Writer, p paths, opt upOptions) error {
 		return err
 	}
 	fmt.Fprintf(out, "lido up --data %s would:\n", p.Data)
-	for _, change := range hostChanges(p, c.Listen) {
+	for _, change := range hostChanges(p, c) {
 		fmt.Fprintln(out, " -", change)
 	}
 	return nil
 }
 
-func hostChanges(p paths, listen string) []string {
+// hostChanges lists what 'lido up' changes on this host at once, and what it changes later as resources ask for it.
+func hostChanges(p paths, c config.Config) []string {
 	var changes []string
 	for _, dir := range []string{p.Data, p.Run} {
 		if _, err := os.Stat(dir); err != nil {
@@ -38,7 +42,28 @@ func hostChanges(p paths, listen string) []string {
 	if !p.exists() {
 		changes = append(changes, "make the database, a certificate authority, an admin account (admin.json) and keys in "+p.Data)
 	}
-	return append(changes, "listen on "+listen)
+	if v, err := os.ReadFile("/proc/sys/net/ipv4/ip_forward"); err == nil && strings.TrimSpace(string(v)) == "0" {
+		changes = append(changes, "set net.ipv4.ip_forward to 1, until the next boot or somebody sets it back")
+	}
+	if _, err := os.Stat("/var/lib/lxcfs/proc/meminfo"); err != nil {
+		changes = append(changes, "start lxcfs for all lidos of this host, mounted at /run/lido/lxcfs, when the first machine starts")
+	}
+	changes = append(changes, "make the nftables table ip lido_"+p.Tag+": machines reach the world by masquerade, and of this host only the API")
+	for _, f := range c.Publish {
+		changes = append(changes, fmt.Sprintf("lead %s of this host to %s", f.Listen, f.To))
+	}
+	return append(changes, "listen on "+c.Listen, later(p, c))
+}
+
+func later(p paths, c config.Config) string {
+	var ranges []string
+	for _, r := range c.PublicAddresses {
+		ranges = append(ranges, r.String())
+	}
+	return fmt.Sprintf(`as resources ask for it: per virtual network a namespace lido-%[1]s-vN, a link ld%[1]stN with an address of
+   100.64.0.0/10, and a route for each public address (out of %[3]s); per machine a cgroup below
+   lido-%[1]s and a range of 65,536 user ids from %[4]d up; mounts are inside the machines' own namespaces
+ - take all of it back with 'lido down --data %[2]s --purge'`, p.Tag, p.Data, strings.Join(ranges, ", "), runc.UIDBase)
 }
 
 // purgeAll removes what lido made on this host, and its state. Each step can be done again, so a purge that was cut is

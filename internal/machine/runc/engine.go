@@ -121,7 +121,7 @@ func (e *Engine) makeDirs() error {
 
 func fillDefaults(c *Config) {
 	if c.UIDBase == 0 {
-		c.UIDBase, c.UIDCount = defaultUIDBase, defaultUIDCount
+		c.UIDBase, c.UIDCount = UIDBase, uidCount
 	}
 	if c.SharedDir == "" {
 		c.SharedDir = "/run/lido"

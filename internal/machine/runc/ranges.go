@@ -16,8 +16,8 @@ const rangeSize = 65536
 // The uids from 1,879,048,192 up to the largest signed number are given out by no distribution, neither for people nor
 // for systemd-nspawn, nor by /etc/subuid's defaults.
 const (
-	defaultUIDBase  = 0x70000000
-	defaultUIDCount = 0x0fff0000
+	UIDBase  = 0x70000000 // first host uid that machines are given, unless Config says otherwise
+	uidCount = 0x0fff0000
 )
 
 // A claim is a symbolic link RANGES/BASE that points at the owning machine's directory: made and read in one step, and
