@@ -66,7 +66,7 @@ func (s *server) start(ctx context.Context, opt upOptions) (err error) {
 			}
 		})
 	}
-	s.serve(&http.Server{Handler: s.rooms.handler(), TLSConfig: s.rooms.tls(s.tls.Addr()), ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), ReadHeaderTimeout: 20 * time.Second}, s.tls, true)
+	s.serve(&http.Server{Handler: s.rooms.handler(), TLSConfig: s.rooms.tls(s.tls.Addr()), ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug), ReadHeaderTimeout: 20 * time.Second, IdleTimeout: 3 * time.Minute}, s.tls, true)
 	s.serve(&http.Server{Handler: s.controlHandler()}, s.control, false)
 	return nil
 }

@@ -2,6 +2,7 @@ package arm
 
 import (
 	"encoding/json"
+	"strconv"
 	"strings"
 )
 
@@ -21,7 +22,7 @@ func (h *documents) check(a *Admission) error {
 	return checkLocation(a)
 }
 
-// checkTags checks that tags are an object of strings, within Azure's limits.
+// checkTags checks that tags are an object of strings, within Azure's limits. Numbers and booleans become strings.
 func checkTags(v any) error {
 	if v == nil {
 		return nil
@@ -34,7 +35,10 @@ func checkTags(v any) error {
 		return BadRequest("InvalidTags", "tags", "The resource has %d tags; it can have 50.", len(tags))
 	}
 	for name, value := range tags {
-		text, ok := value.(string)
+		text, ok := tagText(value)
+		if ok {
+			tags[name] = text
+		}
 		switch {
 		case !ok && value != nil:
 			return invalidContent("tags."+name, "the value of 'tags."+name+"' is not a string")
@@ -43,6 +47,18 @@ func checkTags(v any) error {
 		}
 	}
 	return nil
+}
+
+func tagText(v any) (string, bool) {
+	switch v := v.(type) {
+	case string:
+		return v, true
+	case json.Number:
+		return v.String(), true
+	case bool:
+		return strconv.FormatBool(v), true
+	}
+	return "", false
 }
 
 func checkLocation(a *Admission) error {
