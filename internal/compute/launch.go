@@ -3,6 +3,7 @@ package compute
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -36,12 +37,12 @@ func (w *worker) launch(ctx context.Context, v *instanceView) error {
 		return err
 	}
 	defer r.launches.Release(1)
-	if err := r.ledger.reserve(l.id, l.size.Memory(), l.size.Name); err != nil {
+	if err := r.ledger.reserve(v.UID, l.size.Memory(), l.size.Name); err != nil {
 		return err
 	}
 	if err := w.boot(ctx, v, l); err != nil {
 		if v.Machine == nil && !errors.Is(context.Cause(ctx), errSuperseded) {
-			r.abandon(l.id)
+			r.abandon(l.id, v.UID)
 		}
 		return err
 	}
@@ -63,10 +64,11 @@ func (w *worker) launch(ctx context.Context, v *instanceView) error {
 }
 
 // abandon removes what a launch that failed has made, for the next attempt to begin afresh.
-func (r *Room) abandon(id string) {
+func (r *Room) abandon(id, uid string) {
 	if err := r.deleteMachine(r.ctx, id); err != nil && r.ctx.Err() == nil {
 		r.Log.Warn("remove a machine that did not start", "machine", id, "err", err)
 	}
+	r.release(uid)
 }
 
 // launching is what a launch has gathered before it touches the engine.
@@ -282,12 +284,18 @@ StandardError=inherit
 `
 
 // adopt takes over the machines of an earlier run of lido: their memory, and their guests' sockets.
-func (r *Room) adopt(infos []machine.Info) {
+func (r *Room) adopt(infos []machine.Info) error {
+	deallocated, err := r.deallocated()
+	if err != nil {
+		return err
+	}
 	for _, m := range infos {
 		if m.Spec.Labels[labelInstance] == "" {
 			continue
 		}
-		r.ledger.adopt(m.ID, m.Spec.Memory)
+		if uid := m.Spec.Labels[labelUID]; !deallocated[uid] {
+			r.ledger.adopt(uid, m.Spec.Memory)
+		}
 		g := guest{machine: m.ID, instance: m.Spec.Labels[labelInstance], set: m.Spec.Labels[labelSet]}
 		if len(m.Spec.Accounts) > 0 {
 			g.admin = m.Spec.Accounts[0].Name
@@ -297,6 +305,27 @@ func (r *Room) adopt(infos []machine.Info) {
 		}
 	}
 	r.removeStaleGuests(infos)
+	return nil
+}
+
+// deallocated returns the uids of instances that hold no memory.
+func (r *Room) deallocated() (map[string]bool, error) {
+	out := map[string]bool{}
+	err := r.Store.View(r.ctx, func(tx *store.Tx) error {
+		docs, err := tx.List(store.Query{Type: TypeInstance})
+		if err != nil {
+			return err
+		}
+		for _, d := range docs {
+			var st status
+			if err := json.Unmarshal(d.Status, &st); err != nil {
+				return err
+			}
+			out[d.UID] = st.Power == PowerDeallocated
+		}
+		return nil
+	})
+	return out, err
 }
 
 // removeStaleGuests removes the directories of machines that are no more.

@@ -11,44 +11,42 @@ import (
 
 // ledger accounts for the memory that machines were given, so that a new one never takes what running ones have.
 type ledger struct {
-	mu     sync.Mutex
-	limit  int64
-	used   int64
-	byName map[string]int64 // machine id -> bytes
+	mu    sync.Mutex
+	limit int64
+	used  int64
+	byUID map[string]int64 // uid of the instance's document -> bytes; whichever of its machines has them
 }
 
-func newLedger(limit int64) *ledger { return &ledger{limit: limit, byName: map[string]int64{}} }
+func newLedger(limit int64) *ledger { return &ledger{limit: limit, byUID: map[string]int64{}} }
 
-// reserve takes memory for a machine, or says why it cannot. Taking again for the same machine does nothing.
-func (l *ledger) reserve(id string, bytes int64, size string) error {
+// reserve takes memory for an instance, or says why it cannot. What the instance has already is counted.
+func (l *ledger) reserve(uid string, bytes int64, size string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, ok := l.byName[id]; ok {
-		return nil
-	}
-	if free := l.limit - l.used; bytes > free {
+	more := bytes - l.byUID[uid]
+	if free := l.limit - l.used; more > max(free, 0) {
 		return arm.Conflict(codeAllocation, "Allocation failed. A machine of size %s asks for %s of memory, but only %s of %s are free on this host (%d machines hold the rest). Delete or deallocate instances, choose a smaller size, or raise the overcommit factor in lido's configuration.",
-			size, gib(bytes), gib(max(free, 0)), gib(l.limit), len(l.byName))
+			size, gib(bytes), gib(max(free, 0)), gib(l.limit), len(l.byUID))
 	}
-	l.byName[id], l.used = bytes, l.used+bytes
+	l.byUID[uid], l.used = bytes, l.used+more
 	return nil
 }
 
-// adopt accounts for a machine that runs already, whether or not it fits.
-func (l *ledger) adopt(id string, bytes int64) {
+// adopt accounts for a machine that is there already, whether or not it fits.
+func (l *ledger) adopt(uid string, bytes int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if _, ok := l.byName[id]; !ok {
-		l.byName[id], l.used = bytes, l.used+bytes
+	if more := bytes - l.byUID[uid]; more > 0 {
+		l.byUID[uid], l.used = bytes, l.used+more
 	}
 }
 
-// release gives a machine's memory back and tells whether it had any.
-func (l *ledger) release(id string) bool {
+// release gives an instance's memory back and tells whether it had any.
+func (l *ledger) release(uid string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n, ok := l.byName[id]
-	delete(l.byName, id)
+	n, ok := l.byUID[uid]
+	delete(l.byUID, uid)
 	l.used -= n
 	return ok
 }

@@ -125,7 +125,7 @@ func (r *Room) sweep() error {
 	if err != nil {
 		return err
 	}
-	var lost []string
+	var lost []machine.Info
 	err = r.Store.View(r.ctx, func(tx *store.Tx) error {
 		for _, m := range infos {
 			if m.Spec.Labels[labelInstance] == "" {
@@ -133,16 +133,17 @@ func (r *Room) sweep() error {
 			}
 			d, err := tx.Get(m.Spec.Labels[labelInstance])
 			if errors.Is(err, store.ErrNotFound) || err == nil && d.UID != m.Spec.Labels[labelUID] {
-				lost = append(lost, m.ID)
+				lost = append(lost, m)
 			} else if err != nil {
 				return err
 			}
 		}
 		return nil
 	})
-	for _, id := range lost {
-		r.Log.Warn("deleting a machine that no instance knows", "machine", id)
-		err = errors.Join(err, r.deleteMachine(r.ctx, id))
+	for _, m := range lost {
+		r.Log.Warn("deleting a machine that no instance knows", "machine", m.ID)
+		err = errors.Join(err, r.deleteMachine(r.ctx, m.ID))
+		r.release(m.Spec.Labels[labelUID])
 	}
 	return err
 }
@@ -382,9 +383,9 @@ func (r *Room) freed() time.Time {
 	return r.freedAt
 }
 
-// release gives a machine's memory back and has those looked at that may have waited for it.
-func (r *Room) release(machineID string) {
-	if !r.ledger.release(machineID) {
+// release gives an instance's memory back and has those looked at that may have waited for it.
+func (r *Room) release(uid string) {
+	if !r.ledger.release(uid) {
 		return
 	}
 	r.mu.Lock()

@@ -115,7 +115,9 @@ func (r *Room) Start() error {
 	if err != nil {
 		return fmt.Errorf("compute: %w", err)
 	}
-	r.adopt(infos)
+	if err := r.adopt(infos); err != nil {
+		return fmt.Errorf("compute: %w", err)
+	}
 	r.mu.Lock()
 	r.started = true
 	r.mu.Unlock()

@@ -148,6 +148,11 @@ func TestPower(t *testing.T) {
 			if used, _ := l.room.ledger.usage(); used != 0 {
 				t.Errorf("deallocated, but %d bytes are held", used)
 			}
+			l.close()
+			l.open()
+			if used, _ := l.room.ledger.usage(); used != 0 {
+				t.Errorf("deallocated, but %d bytes are held after a restart of lido", used)
+			}
 		}
 	}
 	if code, m, _ := l.call("POST", setPath+"/restart", `{"instanceIds":["7"]}`); code != 400 {

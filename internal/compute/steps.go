@@ -26,6 +26,7 @@ func (w *worker) remove(ctx context.Context, v *instanceView) error {
 			return err
 		}
 	}
+	r.release(v.UID)
 	r.busy.forget(v.Key)
 	return r.writer.do(func(tx *store.Tx) error {
 		d, err := tx.Get(v.ID)
@@ -49,7 +50,6 @@ func (r *Room) deleteMachine(ctx context.Context, id string) error {
 		return fmt.Errorf("delete machine: %w", err)
 	}
 	r.guests.remove(id)
-	r.release(id)
 	return nil
 }
 
@@ -137,9 +137,9 @@ func (w *worker) stop(ctx context.Context, v *instanceView) error {
 		if err := r.Engine.Stop(ctx, m.ID, stopGrace); err != nil {
 			return fmt.Errorf("stop machine: %w", err)
 		}
-		if v.Wish.Power == PowerDeallocated {
-			r.release(m.ID)
-		}
+	}
+	if v.Wish.Power == PowerDeallocated {
+		r.release(v.UID)
 	}
 	return w.record(v, func(s *status) { s.Power, s.PowerAt = v.Wish.Power, r.Now(); s.well() })
 }
