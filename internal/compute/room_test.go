@@ -211,7 +211,7 @@ func TestStartFails(t *testing.T) {
 	if m["status"] != "Failed" || !strings.Contains(fmt.Sprint(m), "no such kernel") {
 		t.Fatalf("operation: %v", m)
 	}
-	if got := l.codes(0); got != "ProvisioningState/failed/"+codeInternal {
+	if got := l.codes(0); got != "ProvisioningState/failed/"+codeMachineFailed {
 		t.Errorf("codes: %s", got)
 	}
 	broken.Store(false)

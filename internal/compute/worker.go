@@ -224,13 +224,26 @@ func (r *Room) noteFailure(s *status, cause error, setGeneration int64, lasting 
 	}
 }
 
+// stageError is a failure of a stage of making machines that has a code of its own.
+type stageError struct {
+	code, stage string
+	err         error
+}
+
+func (e *stageError) Error() string { return e.stage + ": " + e.err.Error() }
+func (e *stageError) Unwrap() error { return e.err }
+
 // asFailure makes of a step's error what the instance's users see.
 func asFailure(err error) *arm.Error {
 	var e *arm.Error
 	if errors.As(err, &e) {
 		return e
 	}
-	return arm.Conflict(codeInternal, "The machine could not be made: %v. lido keeps trying; its log has more.", err)
+	code := codeInternal
+	if s := new(stageError); errors.As(err, &s) {
+		code = s.code
+	}
+	return arm.Conflict(code, "The machine could not be made: %v. lido keeps trying; its log has more. Wishing for the scale set again tries at once.", err)
 }
 
 // well resets what is counted while things go wrong.
