@@ -46,9 +46,9 @@ func (d *dying) tick() {
 // Deleting and restoring may stop anywhere: after the next start the data is where its document says, and only there.
 func TestEveryStepMayBeTheLast(t *testing.T) {
 	alive := false
-	step := int64(1)
+	step := int64(3)
 	if testing.Short() {
-		step = 5
+		step = 9
 	}
 	n := step
 	for ; !alive && n < 1000; n += step {
