@@ -64,13 +64,11 @@ type Size struct {
 	MemoryGiB float64 `json:"memoryGiB"`
 }
 
-// Overcommit are factors over what the box has.
+// Overcommit are factors over what the box has. CPU time is not counted: it is shared fairly.
 type Overcommit struct {
 	// Memory limits the sum of all machines' memory: 4 means four times the box's. Machines rarely use what their
 	// size promises; when they do, the kernel ends the greediest process. Default: 4. 1 promises nothing twice.
 	Memory float64 `json:"memory,omitempty"`
-	// CPU limits the sum of all machines' vCPUs in the same way. Default: 0, no limit: CPU time is shared fairly.
-	CPU float64 `json:"cpu,omitempty"`
 }
 
 // Duration is a time span written as 90s, 15m, or 1h30m.

@@ -26,9 +26,6 @@ func (c *Config) Validate() error {
 	if c.Overcommit.Memory < 0.1 {
 		f.add("overcommit.memory", "%v leaves no room for machines; 1 means what the box has, 4 is the default", c.Overcommit.Memory)
 	}
-	if c.Overcommit.CPU < 0 {
-		f.add("overcommit.cpu", "%v is negative; 0 means no limit", c.Overcommit.CPU)
-	}
 	if c.Drain < 0 {
 		f.add("drain", "a negative wait makes no sense; 0s takes machines away at once")
 	}
