@@ -80,10 +80,14 @@ func chownFiles(dir string, id uint32, names []string) error {
 	return nil
 }
 
+// cgroupPatience is how long killed processes may take to be gone; on a host short of memory that is long.
+const cgroupPatience = 30 * time.Second
+
 // removeCgroups removes the machine's cgroups, whose processes have been killed but may not be gone yet.
 func (e *Engine) removeCgroups(id string) error {
 	var err error
-	for wait := time.Millisecond; wait < 3*time.Second; wait *= 2 {
+	wait := time.Millisecond
+	for waited := time.Duration(0); waited < cgroupPatience; waited += wait {
 		err = nil
 		for _, dir := range e.cgroupDirs(id) {
 			err = errors.Join(err, removeCgroup(dir))
@@ -93,6 +97,7 @@ func (e *Engine) removeCgroups(id string) error {
 		}
 		e.killCgroup(id)
 		time.Sleep(wait)
+		wait = min(2*wait, 200*time.Millisecond)
 	}
 	return err
 }
@@ -155,6 +160,12 @@ func removeCgroup(dir string) error {
 
 // killCgroup kills what is in the machine's cgroups.
 func (e *Engine) killCgroup(id string) {
+	if e.host.cgroup2 {
+		err := os.WriteFile(filepath.Join(e.cgroupDirs(id)[0], "cgroup.kill"), []byte("1"), 0)
+		if err == nil {
+			return
+		}
+	}
 	for _, pid := range e.cgroupProcs(id) {
 		_ = unix.Kill(pid, unix.SIGKILL)
 	}

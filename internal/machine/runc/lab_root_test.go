@@ -140,7 +140,7 @@ func (l *lab) tryBanner(addr netip.Addr) (got string, err error) {
 			return err
 		}
 		defer unix.Close(fd)
-		tv := unix.Timeval{Sec: 1}
+		tv := unix.Timeval{Sec: 10}
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &tv)
 		tv = unix.Timeval{Usec: 20_000}
 		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &tv)

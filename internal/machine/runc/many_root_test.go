@@ -38,7 +38,7 @@ func TestFortyMachines(t *testing.T) {
 	})
 	t.Logf("%d started after %v", n, time.Since(began))
 	each(t, specs, 8, func(s machine.Spec) error {
-		_, err := l.banner(s.NIC.Addresses[0].Addr(), time.Minute)
+		_, err := l.banner(s.NIC.Addresses[0].Addr(), 10*time.Minute) // an emulated host takes minutes
 		return err
 	})
 	t.Logf("%d at their SSH banner after %v", n, time.Since(began))

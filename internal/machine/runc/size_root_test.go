@@ -26,7 +26,7 @@ func sh(t testing.TB, e *Engine, id, script string) string {
 // up waits until the machine's systemd says that all is well.
 func up(t testing.TB, e *Engine, id string) {
 	t.Helper()
-	sh(t, e, id, `for i in $(seq 300); do s=$(systemctl is-system-running --wait 2>/dev/null); test "$s" = running && exit 0; sleep 0.1; done; echo "$s"; systemctl --failed --no-legend; exit 1`)
+	sh(t, e, id, `for i in $(seq 1200); do s=$(systemctl is-system-running --wait 2>/dev/null); test "$s" = running && exit 0; sleep 0.1; done; echo "$s"; systemctl --failed --no-legend; exit 1`)
 }
 
 func start(t testing.TB, e *Engine, specs ...machine.Spec) {
