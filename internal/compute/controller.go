@@ -16,6 +16,7 @@ type controller struct {
 	room *Room
 	id   string // as first written
 	wake chan struct{}
+	size int // instances at the last look; of the goroutine that runs passes
 
 	mu      sync.Mutex
 	workers map[string]*worker // by instance key
@@ -23,7 +24,8 @@ type controller struct {
 }
 
 // run makes passes over the set whenever it is woken. After a pass that changed no membership it rests for twice as
-// long as that took, so that a large set's passes stay a constant share of the work however often its instances wake it.
+// long as that took, but no longer than a millisecond for each instance, so that a large set's passes stay a constant
+// share of the work however often its instances wake it.
 func (c *controller) run() {
 	ctx := c.room.ctx
 	var due <-chan time.Time
@@ -50,7 +52,7 @@ func (c *controller) run() {
 		if again {
 			c.wakeUp()
 		} else if took := time.Since(start); took > time.Millisecond {
-			sleep(ctx, min(2*took, time.Second))
+			sleep(ctx, min(2*took, time.Duration(c.size)*time.Millisecond, time.Second))
 		}
 	}
 }
@@ -65,6 +67,7 @@ func (c *controller) pass(ctx context.Context) (next time.Time, again, gone bool
 	if err != nil {
 		return next, false, false, err
 	}
+	c.size = len(s.view.Instances)
 	c.countBeforeShrinking(ctx, s)
 	p := decideSet(&s.view)
 	again, err = c.carryOut(ctx, s, p)

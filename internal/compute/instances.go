@@ -2,7 +2,6 @@ package compute
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -61,16 +60,16 @@ func (r *Room) instances(ctx context.Context, id arm.ID, views bool) ([]map[stri
 		}
 		out = make([]map[string]any, 0, len(docs))
 		for _, d := range docs {
-			body, err := f.renderInstance(tx, d)
+			rec, err := readRecord(d)
+			if err != nil {
+				return err
+			}
+			body, err := f.renderInstance(tx, rec)
 			if err != nil {
 				return err
 			}
 			if views {
-				view, err := r.viewOf(d, machines)
-				if err != nil {
-					return err
-				}
-				at(body, "properties")["instanceView"] = view
+				at(body, "properties")["instanceView"] = r.viewOf(rec, machines)
 			}
 			out = append(out, body)
 		}
@@ -129,17 +128,9 @@ func (r *Room) machinesFor(ctx context.Context, id arm.ID, views bool) (map[stri
 	return out, nil
 }
 
-func (r *Room) viewOf(d *store.Doc, machines map[string]*machine.Info) (map[string]any, error) {
-	var w wish
-	var st status
-	if err := json.Unmarshal(d.Desired, &w); err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(d.Status, &st); err != nil {
-		return nil, err
-	}
-	set := setOf(arm.ParsePath(d.ID))
-	return renderView(d, &w, &st, machines[machineID(d.UID, w.Serial)], r.progress.get(set.Key())), nil
+func (r *Room) viewOf(rec *record, machines map[string]*machine.Info) map[string]any {
+	set := setOf(arm.ParsePath(rec.ID))
+	return renderView(rec.Doc, &rec.wish, &rec.status, machines[machineID(rec.UID, rec.wish.Serial)], r.progress.get(set.Key()))
 }
 
 // views returns the instance view of the instance that id names, or those of all of its set.
@@ -157,11 +148,11 @@ func (r *Room) views(ctx context.Context, id arm.ID) (*store.Doc, []map[string]a
 		}
 		set = f.doc
 		for _, d := range docs {
-			view, err := r.viewOf(d, machines)
+			rec, err := readRecord(d)
 			if err != nil {
 				return err
 			}
-			out = append(out, view)
+			out = append(out, r.viewOf(rec, machines))
 		}
 		return nil
 	})

@@ -39,7 +39,7 @@ func (w *worker) launch(ctx context.Context, v *instanceView) error {
 		}
 		return err
 	}
-	return w.record(v, func(s *status) {
+	err = w.record(v, func(s *status) {
 		if s.Serial != v.Wish.Serial {
 			s.Extensions = nil
 		}
@@ -54,6 +54,10 @@ func (w *worker) launch(ctx context.Context, v *instanceView) error {
 			r.settleStatus(s, v)
 		}
 	})
+	if err == nil && len(v.Extensions) == 0 {
+		return errEnough
+	}
+	return err
 }
 
 // abandon removes what a launch that failed has made, for the next attempt to begin afresh.

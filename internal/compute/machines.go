@@ -3,7 +3,6 @@ package compute
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"slices"
 	"strings"
 	"time"
@@ -84,18 +83,15 @@ func currentModels(tx *store.Tx) (map[string]string, error) {
 }
 
 func (r *Room) machineState(d *store.Doc, machines map[string]*machine.Info, current map[string]string) (MachineState, error) {
-	var w wish
-	var st status
-	if err := json.Unmarshal(d.Desired, &w); err != nil {
+	rec, err := readRecord(d)
+	if err != nil {
 		return MachineState{}, err
 	}
-	if err := json.Unmarshal(d.Status, &st); err != nil {
-		return MachineState{}, err
-	}
+	w, st := &rec.wish, &rec.status
 	set := setOf(arm.ParsePath(d.ID))
 	s := MachineState{
 		Name: set.Name() + "_" + itoa(w.Number), Computer: w.Computer, Set: set.Name(), Group: set.Group(), InstanceID: d.ID, Created: d.CreatedAt,
-		Sessions: max(r.busy.get(store.Key(d.ID)), 0), LatestModel: current[set.Key()] == w.Model, ProvisionedAs: instanceState(d, &st),
+		Sessions: max(r.busy.get(store.Key(d.ID)), 0), LatestModel: current[set.Key()] == w.Model, ProvisionedAs: instanceState(d, st),
 	}
 	if st.Image != nil {
 		s.Distribution, s.Substitution = st.Image.Distribution, st.Image.Substitution
@@ -107,7 +103,7 @@ func (r *Room) machineState(d *store.Doc, machines map[string]*machine.Info, cur
 			s.Address = n.Addresses[0].Addr().String()
 		}
 	}
-	s.State, s.Reason = stateWord(d, &w, &st, m)
+	s.State, s.Reason = stateWord(d, w, st, m)
 	if s.Reason == "" && s.State == "creating" {
 		s.Reason = r.progress.get(set.Key())
 	}

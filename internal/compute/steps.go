@@ -28,7 +28,7 @@ func (w *worker) remove(ctx context.Context, v *instanceView) error {
 	}
 	r.release(v.UID)
 	r.busy.forget(v.Key)
-	return r.writer.do(func(tx *store.Tx) error {
+	err := r.writer.do(func(tx *store.Tx) error {
 		d, err := tx.Get(v.ID)
 		if err != nil {
 			return err
@@ -41,6 +41,10 @@ func (w *worker) remove(ctx context.Context, v *instanceView) error {
 		}
 		return r.Server.Gone(tx, d)
 	})
+	if err == nil {
+		return errEnough
+	}
+	return err
 }
 
 // deleteMachine removes a machine and what this room keeps of it.
@@ -163,7 +167,10 @@ func (w *worker) restart(ctx context.Context, v *instanceView) error {
 // settle says that an instance is what it is wished to be, or that it failed for good.
 func (w *worker) settle(v *instanceView) error {
 	r := w.c.room
-	return w.record(v, func(s *status) { r.settleStatus(s, v) })
+	if err := w.record(v, func(s *status) { r.settleStatus(s, v) }); err != nil {
+		return err
+	}
+	return errEnough
 }
 
 func (r *Room) settleStatus(s *status, v *instanceView) {

@@ -59,16 +59,24 @@ func (f *frame) model(tx *store.Tx, hash string) (map[string]any, error) {
 	return m, nil
 }
 
+// record is an instance's document, read.
+type record struct {
+	*store.Doc
+	wish   wish
+	status status
+}
+
+func readRecord(d *store.Doc) (*record, error) {
+	r := &record{Doc: d}
+	if err := json.Unmarshal(d.Desired, &r.wish); err != nil {
+		return nil, err
+	}
+	return r, json.Unmarshal(d.Status, &r.status)
+}
+
 // renderInstance returns an instance as its readers see it.
-func (f *frame) renderInstance(tx *store.Tx, d *store.Doc) (map[string]any, error) {
-	var w wish
-	var st status
-	if err := json.Unmarshal(d.Desired, &w); err != nil {
-		return nil, err
-	}
-	if err := json.Unmarshal(d.Status, &st); err != nil {
-		return nil, err
-	}
+func (f *frame) renderInstance(tx *store.Tx, r *record) (map[string]any, error) {
+	d, w, st := r.Doc, &r.wish, &r.status
 	m, err := f.model(tx, w.Model)
 	if err != nil {
 		return nil, err
@@ -78,7 +86,7 @@ func (f *frame) renderInstance(tx *store.Tx, d *store.Doc) (map[string]any, erro
 	body := map[string]any{
 		"id": d.ID, "name": name, "type": TypeInstance, "etag": `"` + d.Etag + `"`,
 		"instanceId": strconv.Itoa(w.Number), "location": m["location"], "sku": m["sku"],
-		"properties": f.instanceProperties(d, &w, &st, m, name),
+		"properties": f.instanceProperties(d, w, st, m, name),
 	}
 	if m["plan"] != nil {
 		body["plan"] = m["plan"]
@@ -86,7 +94,7 @@ func (f *frame) renderInstance(tx *store.Tx, d *store.Doc) (map[string]any, erro
 	if f.set.Tags != nil {
 		body["tags"] = f.set.Tags
 	}
-	if ext := renderExtensions(d, &st, m); len(ext) > 0 {
+	if ext := renderExtensions(d, st, m); len(ext) > 0 {
 		body["resources"] = ext
 	}
 	return body, nil

@@ -83,7 +83,7 @@ func (w *worker) step(ctx context.Context, v *instanceView, st step) bool {
 		return false
 	case errors.Is(context.Cause(stepCtx), errSuperseded), errors.Is(err, errStale), errors.Is(err, store.ErrStale):
 		return true
-	case errors.Is(err, errLater):
+	case errors.Is(err, errEnough):
 		return false
 	case errors.Is(err, store.ErrNotFound):
 		return false
@@ -93,8 +93,9 @@ func (w *worker) step(ctx context.Context, v *instanceView, st step) bool {
 	return true
 }
 
-// errLater ends a worker whose instance has to wait for something; the controller's timer starts the next one.
-var errLater = errors.New("later")
+// errEnough ends a worker after a step that nothing follows, as far as it knows. Its end wakes the controller, which
+// knows better.
+var errEnough = errors.New("enough for now")
 
 func (w *worker) do(ctx context.Context, v *instanceView, st step) error {
 	w.c.room.Log.Debug("step", "instance", v.ID, "step", st.kind.String(), "why", st.why)
