@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,8 @@ type figures struct {
 type sample struct {
 	Rate     float64 // per second
 	P50, P99 float64 // µs
+	CPU      float64 // µs of CPU time each, of the client and (added by the caller) the site's servers
+	Count    int
 }
 
 func (s *site) measure(ctx context.Context, seconds float64) (f figures, err error) {
@@ -49,11 +52,33 @@ func (s *site) load(ctx context.Context, kind string, seconds float64) (out samp
 	cmd := in(ctx, s.client, "/proc/self/exe", s.target, fmt.Sprint(seconds))
 	cmd.Env = append(os.Environ(), insideEnv+"="+kind)
 	cmd.Stderr = os.Stderr
+	before := s.cpuTime()
 	data, err := cmd.Output()
 	if err != nil {
 		return out, fmt.Errorf("%s: %w: %s", kind, err, data)
 	}
-	return out, json.Unmarshal(data, &out)
+	if err := json.Unmarshal(data, &out); err != nil {
+		return out, err
+	}
+	if out.Count > 0 {
+		out.CPU += float64((s.cpuTime() - before).Nanoseconds()) / 1000 / float64(out.Count)
+	}
+	return out, nil
+}
+
+// cpuTime is how long the site's servers have been on a CPU, with the work of the kernel that was done in their stead.
+func (s *site) cpuTime() (sum time.Duration) {
+	for _, p := range s.procs {
+		tasks, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", p.Process.Pid))
+		for _, t := range tasks {
+			var on int64
+			if data, err := os.ReadFile(t); err == nil {
+				fmt.Sscan(string(data), &on)
+			}
+			sum += time.Duration(on)
+		}
+	}
+	return sum
 }
 
 // play is what this program does in its other roles: the machine's servers, and the client's loads.
@@ -146,7 +171,12 @@ func connections(to string, d time.Duration, parallel, addresses int) (sample, e
 		})
 	}
 	wg.Wait()
-	return summary(took, time.Since(start)), failed
+	out := summary(took, time.Since(start))
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err == nil && out.Count > 0 {
+		out.CPU = float64(u.Utime.Nano()+u.Stime.Nano()) / 1000 / float64(out.Count)
+	}
+	return out, failed
 }
 
 func connect(to, from string) error {
@@ -222,5 +252,5 @@ func summary(took []time.Duration, d time.Duration) sample {
 	}
 	slices.Sort(took)
 	us := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1000 }
-	return sample{Rate: float64(len(took)) / d.Seconds(), P50: us(took[len(took)/2]), P99: us(took[len(took)*99/100])}
+	return sample{Rate: float64(len(took)) / d.Seconds(), P50: us(took[len(took)/2]), P99: us(took[len(took)*99/100]), Count: len(took)}
 }

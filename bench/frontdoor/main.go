@@ -88,6 +88,8 @@ func run(rounds int, seconds float64, names []string) error {
 			delay.Add("round trip p99", s.name, f.trip.P99)
 			delay.Add("connect, idle p50", s.name, f.idle.P50)
 			delay.Add("connect, idle p99", s.name, f.idle.P99)
+			delay.Add("CPU time each, idle", s.name, f.idle.CPU)
+			delay.Add("CPU time each, busy", s.name, f.many.CPU)
 			delay.Add("connect, busy p50", s.name, f.many.P50)
 			delay.Add("connect, busy p99", s.name, f.many.P99)
 		}
