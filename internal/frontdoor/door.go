@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -69,11 +71,11 @@ func (d *Door) Apply(ctx context.Context, n Network) error {
 		d.rooms[n.Namespace] = r
 	}
 	d.mu.Unlock()
-	fronts := *r.fronts.Load()
+	before := r.face.Load()
 	if err := r.apply(n); err != nil {
 		return fmt.Errorf("network %s: %w", n.ID, err)
 	}
-	if slices.Equal(fronts, *r.fronts.Load()) {
+	if reflect.DeepEqual(before, r.face.Load()) {
 		return nil
 	}
 	return d.syncHost(ctx)
@@ -104,21 +106,25 @@ func (d *Door) syncHost(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := d.hostTable(*h).sync(c); err != nil {
+	f := d.faces()
+	if _, err := d.hostTable(*h, f).sync(c); err != nil {
 		return err
 	}
-	return errors.Join(proxyARP(*h, d.publicFronts()), d.answerDocker(ctx))
+	return errors.Join(proxyARP(*h, f.fronts), d.answerDocker(ctx))
 }
 
-// publicFronts are the public front ends of all networks.
-func (d *Door) publicFronts() []netip.Addr {
+// faces is what all networks show to the host, together.
+func (d *Door) faces() face {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var out []netip.Addr
-	for _, r := range d.rooms {
-		out = append(out, *r.fronts.Load()...)
+	var all face
+	for _, name := range slices.Sorted(maps.Keys(d.rooms)) {
+		f := d.rooms[name].face.Load()
+		all.fronts = append(all.fronts, f.fronts...)
+		all.balanced = append(all.balanced, f.balanced...)
+		all.prefixes = append(all.prefixes, f.prefixes...)
 	}
-	return out
+	return all
 }
 
 // Remove ends a network: its namespace, link, routes and rules. Removing one that isn't there does nothing.

@@ -132,6 +132,13 @@ func matchLocal() []expr.Any {
 		equal(binaryutil.NativeEndian.PutUint32(unix.RTN_LOCAL)))
 }
 
+// notLocal matches packets to addresses that are not this namespace's.
+func notLocal() []expr.Any {
+	e := matchLocal()
+	e[len(e)-1].(*expr.Cmp).Op = expr.CmpOpNeq
+	return e
+}
+
 // inSet matches when the registers from first on hold a key of a set.
 func inSet(name string, first uint32) expr.Any {
 	return &expr.Lookup{SourceRegister: first, SetName: name}

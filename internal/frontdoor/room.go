@@ -20,7 +20,7 @@ type room struct {
 	name   string
 	prober *prober
 	names  *names
-	fronts atomic.Pointer[[]netip.Addr] // public ones of the plan
+	face   atomic.Pointer[face] // of the plan
 
 	stop context.CancelFunc
 	done sync.WaitGroup
@@ -38,7 +38,7 @@ type room struct {
 func newRoom(d *Door, name string) *room {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &room{door: d, name: name, stop: stop, names: newNames(d.opts), unsettled: make(chan struct{}, 1)}
-	r.fronts.Store(&[]netip.Addr{})
+	r.face.Store(&face{})
 	r.prober = newProber(ctx, r.dial, func() { r.healthChanged(ctx) })
 	r.done.Go(func() { r.resync(ctx) })
 	r.done.Go(func() { r.settleOn(ctx) })
@@ -69,7 +69,7 @@ func (r *room) apply(n Network) error {
 	defer r.mu.Unlock()
 	first := r.plan.Namespace == ""
 	r.plan = n
-	r.fronts.Store(publicFronts(&n))
+	r.face.Store(faceOf(&n))
 	if err := r.syncLocked(first); err != nil {
 		return err
 	}
@@ -77,14 +77,25 @@ func (r *room) apply(n Network) error {
 	return nil
 }
 
-func publicFronts(n *Network) *[]netip.Addr {
-	out := []netip.Addr{}
-	for _, f := range n.FrontEnds {
-		if !f.Internal {
-			out = append(out, f.Addr)
+// face is what the host has to know of a network.
+type face struct {
+	fronts   []netip.Addr // public ones
+	balanced []netip.Addr // those of them that only lead in: no machine goes out under one
+	prefixes []netip.Prefix
+}
+
+func faceOf(n *Network) *face {
+	f := &face{prefixes: n.Prefixes}
+	for _, front := range n.FrontEnds {
+		if front.Internal {
+			continue
+		}
+		f.fronts = append(f.fronts, front.Addr)
+		if !slices.ContainsFunc(n.NATRules, func(r NATRule) bool { return r.Addr == front.Addr && r.Protocol == Any }) {
+			f.balanced = append(f.balanced, front.Addr)
 		}
 	}
-	return &out
+	return f
 }
 
 // syncLocked makes links, rules, routes and names match the plan. Order matters: rules stand before the host sends
