@@ -198,8 +198,17 @@ func (c *controller) readSet(s *snapshot) error {
 	v.Capacity, v.Next, v.Model = int(s.set.Sku.Capacity), s.status.Next, hash
 	mode := s.set.Properties.UpgradePolicy.Mode
 	v.Automatic = mode == upgradeAutomatic || mode == upgradeRolling
+	if mode == upgradeRolling {
+		v.Percent = defaultBatch
+		if p := s.set.Properties.UpgradePolicy.Rolling.BatchPercent; p > 0 {
+			v.Percent = int(min(p, 100))
+		}
+	}
 	return nil
 }
+
+// defaultBatch is how many percent of a set's instances a rolling upgrade takes at once, as in Azure.
+const defaultBatch = 20
 
 // viewInstance reads an instance's document.
 func (c *controller) viewInstance(tx *store.Tx, d *store.Doc, setGeneration int64) (*instanceView, error) {

@@ -149,6 +149,41 @@ func TestLeastNeeded(t *testing.T) {
 	}
 }
 
+func TestRollingUpgrade(t *testing.T) {
+	v := &setView{Generation: 1, Settled: 1, Capacity: 10, Model: "new", Automatic: true, Percent: 20}
+	for n := range 10 {
+		i := healthy()
+		i.Wish.Number, i.Wish.Model = n, "old"
+		v.Instances = append(v.Instances, i)
+	}
+	upgraded := 0
+	for range 5 {
+		p := decideSet(v)
+		if len(p.Upgrade) != 2 || p.Settle {
+			t.Fatalf("%d at once, settle %v", len(p.Upgrade), p.Settle)
+		}
+		for _, i := range p.Upgrade {
+			i.Wish.Model, i.Generation = "new", 2
+			upgraded++
+		}
+		if p := decideSet(v); len(p.Upgrade) > 0 || p.Settle {
+			t.Fatalf("%d more while two are under way, settle %v", len(p.Upgrade), p.Settle)
+		}
+		for _, i := range v.Instances {
+			i.Status.Settled = i.Generation
+		}
+	}
+	if p := decideSet(v); upgraded != 10 || !p.Settle {
+		t.Errorf("%d upgraded, settle %v", upgraded, p.Settle)
+	}
+	v.Model = "newer"
+	decideSet(v).Upgrade[0].Wish.Model = "newer"
+	v.Instances[0].Status.ProvisioningState = arm.Failed
+	if p := decideSet(v); len(p.Upgrade) > 0 || !p.Settle {
+		t.Errorf("one failed, and %d go on, settle %v", len(p.Upgrade), p.Settle)
+	}
+}
+
 func TestDrained(t *testing.T) {
 	v := healthy()
 	v.Wish.Surplus, v.Sessions = noon, 1

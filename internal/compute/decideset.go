@@ -19,6 +19,7 @@ type setView struct {
 	Next       int
 	Model      string // hash
 	Automatic  bool   // instances follow the model by themselves
+	Percent    int    // of the instances that may be upgraded at once; 0 means all
 	Instances  []*instanceView
 }
 
@@ -57,15 +58,34 @@ func decideSet(v *setView) setPlan {
 		p.Surplus = leastNeeded(active, -missing)
 	}
 	if v.Automatic {
-		for _, i := range active {
-			if i.Wish.Model != v.Model && !slices.Contains(p.Surplus, i) {
-				p.Upgrade = append(p.Upgrade, i)
-			}
-		}
+		p.Upgrade = upgrades(v, active, p.Surplus)
 	}
 	still := len(p.Create)+len(p.Keep)+len(p.Surplus)+len(p.Upgrade) == 0 && len(surplus)+leaving == 0
 	p.Settle = still && !slices.ContainsFunc(active, func(i *instanceView) bool { return !isSettled(i) })
 	return p
+}
+
+// upgrades returns the instances that get the set's model now. Where they are upgraded in turn, one that failed stops
+// those that have not been.
+func upgrades(v *setView, active, surplus []*instanceView) []*instanceView {
+	var behind []*instanceView
+	underWay := 0
+	for _, i := range active {
+		switch {
+		case i.Wish.Model != v.Model && !slices.Contains(surplus, i):
+			behind = append(behind, i)
+		case i.Wish.Model != v.Model: // goes anyway
+		case i.Status.ProvisioningState == arm.Failed && v.Percent > 0:
+			return nil
+		case !isSettled(i):
+			underWay++
+		}
+	}
+	if v.Percent == 0 {
+		return behind
+	}
+	batch := max(1, len(active)*v.Percent/100)
+	return behind[:min(len(behind), max(0, batch-underWay))]
 }
 
 // sortOut returns the instances that count, those that drain (the one that came back first is the busiest), and how

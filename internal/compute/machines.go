@@ -114,7 +114,7 @@ func (r *Room) machineState(d *store.Doc, machines map[string]*machine.Info, cur
 func stateWord(d *store.Doc, w *wish, st *status, m *machine.Info) (word, reason string) {
 	failure := ""
 	if st.Error != nil {
-		failure = st.Error.Code + ": " + firstLine(st.Error.Message)
+		failure = st.Error.Code + ": " + inOneLine(st.Error.Message)
 	}
 	power, has := powerStatus(w, st, m)
 	word = strings.TrimPrefix(power.Code, "PowerState/")
@@ -133,7 +133,14 @@ func stateWord(d *store.Doc, w *wish, st *status, m *machine.Info) (word, reason
 	return word, cmp.Or(failure, power.Message)
 }
 
-func firstLine(s string) string {
-	s, _, _ = strings.Cut(s, "\n")
-	return s
+// inOneLine shortens a message that ends with a command's output: its first line, and the last one that was written to
+// standard error.
+func inOneLine(s string) string {
+	first, _, _ := strings.Cut(s, "\n")
+	_, errors, found := strings.Cut(s, "\n[stderr]\n")
+	lines := strings.Split(strings.TrimRight(errors, "\n\"."), "\n")
+	if last := strings.TrimSpace(lines[len(lines)-1]); found && last != "" {
+		return first + ": " + last
+	}
+	return first
 }

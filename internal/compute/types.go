@@ -51,7 +51,10 @@ type set struct {
 type setProperties struct {
 	OrchestrationMode string `json:"orchestrationMode"`
 	UpgradePolicy     struct {
-		Mode string `json:"mode"`
+		Mode    string `json:"mode"`
+		Rolling struct {
+			BatchPercent arm.Int `json:"maxBatchInstancePercent"`
+		} `json:"rollingUpgradePolicy"`
 	} `json:"upgradePolicy"`
 	AutomaticRepairs struct {
 		Enabled arm.Bool `json:"enabled"`
