@@ -2,6 +2,7 @@ package runc
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"os/exec"
 )
@@ -31,7 +32,11 @@ func (e *Engine) leaveHost() error {
 		return err
 	}
 	defer unlock()
-	if claims, err := os.ReadDir(e.rangesDir()); err != nil || len(claims) > 0 {
+	claims, err := os.ReadDir(e.rangesDir())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // another engine that left a moment ago has taken it all away
+	}
+	if err != nil || len(claims) > 0 {
 		return err
 	}
 	if e.systemdDriver() {
