@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"strconv"
 	"strings"
+	"syscall"
 
 	"lido.dev/lido/bench/rig"
 )
@@ -24,7 +25,7 @@ func main() {
 	flag.StringVar(&o.machines, "machines", "10,100,1000", "sizes of the scale sets; empty leaves them out")
 	flag.StringVar(&o.bin, "lido", "bin/lido", "the program")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "controlplane:", err)

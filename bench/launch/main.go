@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"lido.dev/lido/bench/figure"
@@ -36,7 +37,7 @@ func main() {
 	cache := flag.String("images", "", "directory of lido's built images (default: the tests' cache)")
 	bin := flag.String("lido", "bin/lido", "the program")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, *rounds, *counts, *peers, *cache, *bin); err != nil {
 		fmt.Fprintln(os.Stderr, "launch:", err)
