@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -36,28 +37,48 @@ const jobInterrupted = 75
 // keepOutput is how many bytes of a job's output are kept in statuses, as in Azure.
 const keepOutput = 4096
 
+// jobTries is how often an engine is asked to run a job's script; asking again is harmless.
+const jobTries = 3
+
 // run runs a job, or goes on waiting for it, until it ends.
 func (r *Room) run(ctx context.Context, machineID string, j job) (jobResult, error) {
 	var out, errOut bytes.Buffer
-	code, err := r.Engine.Exec(ctx, machineID, machine.Command{
-		Args:   []string{"/bin/sh", "-c", jobScript, "sh", j.unit, j.dir, strconv.Itoa(int(j.limit.Seconds())), strconv.Itoa(keepOutput)},
-		Stdin:  strings.NewReader(j.command),
-		Stdout: &out, Stderr: &errOut,
-	})
+	var code int
+	var err error
+	for try := range jobTries {
+		out.Reset()
+		errOut.Reset()
+		code, err = r.Engine.Exec(ctx, machineID, machine.Command{
+			Args:   []string{"/bin/sh", "-c", jobScript, "sh", j.unit, j.dir, strconv.Itoa(int(j.limit.Seconds())), strconv.Itoa(keepOutput)},
+			Stdin:  strings.NewReader(j.command),
+			Stdout: &out, Stderr: &errOut,
+		})
+		if err == nil || errors.Is(err, machine.ErrNotRunning) || errors.Is(err, machine.ErrNotFound) {
+			break
+		}
+		if e := sleep(ctx, time.Duration(try+1)*200*time.Millisecond); e != nil {
+			return jobResult{}, e
+		}
+	}
+	return readJob(code, err, out.String(), errOut.String())
+}
+
+// readJob reads what job.sh answered.
+func readJob(code int, err error, out, errOut string) (jobResult, error) {
 	switch {
 	case err != nil:
 		return jobResult{}, fmt.Errorf("run a command in the machine: %w", err)
 	case code == jobInterrupted:
-		return jobResult{interrupted: true, exitCode: -1, stdout: out.String(), stderr: errOut.String()}, nil
+		return jobResult{interrupted: true, exitCode: -1, stdout: out, stderr: errOut}, nil
 	case code != 0:
-		return jobResult{}, fmt.Errorf("run a command in the machine: its init did not take it (%d): %s", code, tail(strings.TrimSpace(errOut.String()), 300))
+		return jobResult{}, fmt.Errorf("run a command in the machine: its init did not take it (%d): %s", code, tail(strings.TrimSpace(errOut), 300))
 	}
-	first, rest, _ := strings.Cut(out.String(), "\n")
+	first, rest, _ := strings.Cut(out, "\n")
 	exit, err := strconv.Atoi(strings.TrimSpace(first))
 	if err != nil {
 		return jobResult{}, fmt.Errorf("run a command in the machine: unexpected answer %q", tail(first, 80))
 	}
-	return jobResult{exitCode: exit, stdout: rest, stderr: errOut.String()}, nil
+	return jobResult{exitCode: exit, stdout: rest, stderr: errOut}, nil
 }
 
 // begun tells whether a job with this directory was started in the machine before.

@@ -166,6 +166,7 @@ func TestRealMachines(t *testing.T) {
 	if got := l.sh(0, `perl -e '@a=getpwnam("dsvmuser"); print crypt("Hush-hush-1",$a[1]) eq $a[1] ? "yes" : "no $a[1]"'`); got != "yes" {
 		t.Errorf("password: %s", got)
 	}
+	t.Logf("instance 1: %s; mounts: %s", l.extensionMessage(1), l.sh(1, "cat /proc/self/mountinfo | grep mnt; ls -la /mnt /mnt/share"))
 	if got := l.sh(1, "stat -c %U:%a /mnt/share/notebooks/dsvmuser; readlink /home/dsvmuser/notebooks/remote; hostname; cat /root/custom"); got != "dsvmuser:700\n/mnt/share/notebooks/dsvmuser\ndsvm000001\ncustom" {
 		t.Errorf("in the machine: %q", got)
 	}
@@ -175,6 +176,9 @@ func TestRealMachines(t *testing.T) {
 	l.sh(1, "test -e /mnt/share/a")
 	if got := l.sh(1, `su dsvmuser -s /bin/sh -c "`+strings.ReplaceAll(mountCommand(shareKey, "sh"), "/mnt/share", "/etc")+`"`); !strings.Contains(got, "403") {
 		t.Errorf("a user may mount over /etc: %q", got)
+	}
+	if got := l.sh(0, `(bash -c 'exec -a "sshd: dsvmuser@notty" sleep 20' >/dev/null 2>&1 &); sleep 0.1; `+countScript); got != "1" {
+		t.Errorf("sessions: %q, want 1", got)
 	}
 	t.Run("run-command", func(t *testing.T) { testRunCommand(t, l) })
 	t.Run("restart of lido", func(t *testing.T) { testRestartWithin(t, l) })
