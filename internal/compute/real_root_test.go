@@ -157,8 +157,10 @@ func TestRealMachines(t *testing.T) {
 	t.Logf("two machines, extensions run: %v", time.Since(start))
 
 	message := l.extensionMessage(0)
-	if !strings.Contains(message, "Enable succeeded") || !strings.Contains(message, "hello") || !strings.Contains(message, "mounted") {
-		t.Errorf("extension: %s", message)
+	for i := range 2 {
+		if m := l.extensionMessage(i); !strings.Contains(m, "Enable succeeded") || !strings.Contains(m, "hello") || !strings.Contains(m, "mounted") {
+			t.Errorf("extension of %d: %s", i, m)
+		}
 	}
 	if strings.Contains(message, shareKey) || !strings.Contains(message, redacted) {
 		t.Errorf("the key is in the status: %s", message)
@@ -166,7 +168,6 @@ func TestRealMachines(t *testing.T) {
 	if got := l.sh(0, `perl -e '@a=getpwnam("dsvmuser"); print crypt("Hush-hush-1",$a[1]) eq $a[1] ? "yes" : "no $a[1]"'`); got != "yes" {
 		t.Errorf("password: %s", got)
 	}
-	t.Logf("instance 1: %s; mounts: %s", l.extensionMessage(1), l.sh(1, "cat /proc/self/mountinfo | grep mnt; ls -la /mnt /mnt/share"))
 	if got := l.sh(1, "stat -c %U:%a /mnt/share/notebooks/dsvmuser; readlink /home/dsvmuser/notebooks/remote; hostname; cat /root/custom"); got != "dsvmuser:700\n/mnt/share/notebooks/dsvmuser\ndsvm000001\ncustom" {
 		t.Errorf("in the machine: %q", got)
 	}

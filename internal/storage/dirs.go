@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 
 	"lido.dev/lido/internal/arm"
@@ -109,12 +110,17 @@ func (r *Room) ensureAll(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// userDirs is held while a person's directory is made: machines that start together ask for the same one at once.
+var userDirs sync.Mutex
+
 // EnsureUserDir makes notebooks/USER on a share, the place of a person's own work, with its owner, and returns its
 // path. Only that owner can enter it. What is there already is left as it is, whoever owns it.
 func EnsureUserDir(share, user string, uid, gid int) (string, error) {
 	if user == "" || user != filepath.Base(user) || strings.HasPrefix(user, ".") {
 		return "", fmt.Errorf("directory of %q on the share: that is not a user's name", user)
 	}
+	userDirs.Lock()
+	defer userDirs.Unlock()
 	root, err := os.OpenRoot(share) // people write here: nothing they link to may lead us out
 	if err != nil {
 		return "", fmt.Errorf("directory of %q on the share: %w", user, err)
