@@ -64,17 +64,18 @@ func owner(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) 
 
 // TestUserDirOfMachinesThatStartTogether: each of them gets the directory.
 func TestUserDirOfMachinesThatStartTogether(t *testing.T) {
-	share := t.TempDir()
-	errs := make(chan error)
-	for range 16 {
-		go func() {
-			_, err := EnsureUserDir(share, "ada", os.Getuid(), os.Getgid())
-			errs <- err
-		}()
-	}
-	for range 16 {
-		if err := <-errs; err != nil {
-			t.Error(err)
+	for range 50 {
+		share, errs := t.TempDir(), make(chan error)
+		for range 8 {
+			go func() {
+				_, err := EnsureUserDir(share, "ada", os.Getuid(), os.Getgid())
+				errs <- err
+			}()
+		}
+		for range 8 {
+			if err := <-errs; err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 }
