@@ -22,7 +22,8 @@ func TestDebian(t *testing.T) {
 	}, 3*time.Minute)
 	v.run(t, time.Minute, `uname -r; stat -fc %T /sys/fs/cgroup; systemctl is-system-running; systemctl --failed --no-legend; findmnt -no SIZE,TARGET /srv/cache`)
 	t.Run("engine", func(t *testing.T) { v.runTests(t, "runc.test", 12*time.Minute) })
-	t.Run("frontdoor", func(t *testing.T) { v.runTests(t, "frontdoor.test", 4*time.Minute) })
+	// How many short connections a second is not for an emulated CPU to say.
+	t.Run("frontdoor", func(t *testing.T) { v.runTests(t, "frontdoor.test -test.skip ShortConnections", 4*time.Minute) })
 	t.Run("setup", func(t *testing.T) {
 		v.run(t, time.Minute, "/srv/bin/packaging/setup.sh && /srv/bin/packaging/setup.sh | grep 'nothing to change'")
 	})
@@ -31,9 +32,9 @@ func TestDebian(t *testing.T) {
 	})
 }
 
-// runTests runs a test binary inside.
-func (v *vm) runTests(t *testing.T, name string, patience time.Duration) {
-	v.run(t, patience+10*time.Second, "cd /tmp && LIDO_TEST_CACHE=/srv/cache /srv/bin/"+name+" -test.short -test.v -test.timeout "+patience.String())
+// runTests runs a test binary inside; a command is its name and flags.
+func (v *vm) runTests(t *testing.T, command string, patience time.Duration) {
+	v.run(t, patience+10*time.Second, "cd /tmp && LIDO_TEST_CACHE=/srv/cache /srv/bin/"+command+" -test.short -test.v -test.timeout "+patience.String())
 }
 
 // binDisk makes the disk with what is to be proved: lido and the test binaries of its packages that need root.
