@@ -35,4 +35,5 @@ test-qemu: ## lido on a fresh Debian 12 in a virtual machine without KVM
 
 bench: build ## measure lido beside its peers, as root (see bench/README.md for what the peers need)
 	$(GO) run ./bench/launch
+	$(GO) run ./bench/frontdoor
 	$(GO) run ./bench/controlplane
