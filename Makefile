@@ -1,7 +1,7 @@
 # lido: build, test, demo. `make help` lists the targets.
 GO ?= go
 
-.PHONY: help setup setup-test build test test-fast test-root test-qemu demo demo-down bench
+.PHONY: help setup setup-test build test test-fast test-root test-qemu demo demo-down setup-bench bench
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
@@ -30,10 +30,13 @@ demo: setup setup-test build ## run lido's main job before your eyes; leaves the
 demo-down: ## remove every trace of the demo
 	demo/demo.sh down
 
-test-qemu: ## lido on a fresh Debian 12 in a virtual machine without KVM
+test-qemu: setup-test ## lido on a fresh Debian 12 in a virtual machine without KVM
 	$(GO) test -tags qemu -count=1 -v -timeout 25m ./test/qemu
 
-bench: build ## measure lido beside its peers, as root (see bench/README.md for what the peers need)
+setup-bench: ## install the peers that lido is measured beside (HAProxy, LXD)
+	packaging/setup.sh --bench
+
+bench: setup-bench build ## measure lido beside its peers, as root; bench/README.md has the latest figures
 	$(GO) run ./bench/launch
 	$(GO) run ./bench/frontdoor
 	$(GO) run ./bench/controlplane
