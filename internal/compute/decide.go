@@ -16,6 +16,7 @@ const (
 	repairsToFail  = 3 // machines replaced until an instance is called failed
 	firstRetry     = time.Second
 	lastRetry      = 5 * time.Minute
+	reviveAfter    = 10 * time.Minute // a machine that fails again sooner than this is replaced
 )
 
 // instanceView is all that the next step of an instance depends on.
@@ -48,6 +49,7 @@ const (
 	stepDelete           // remove its machines, addresses and document
 	stepDrain            // let no new connections in, then have it deleted when it is idle or the time is over
 	stepUndrain          // take it back among those that get connections
+	stepRevive           // start a machine again that failed: what it stumbled over may be gone
 	stepReplace          // wish for another machine: this one cannot become what is wished for
 	stepTidy             // delete machines of earlier serials
 	stepLaunch           // make its machine and start it
@@ -58,7 +60,7 @@ const (
 )
 
 func (k stepKind) String() string {
-	return [...]string{"none", "wait", "delete", "drain", "undrain", "replace", "tidy", "launch", "stop", "restart", "extend", "settle"}[k]
+	return [...]string{"none", "wait", "delete", "drain", "undrain", "revive", "replace", "tidy", "launch", "stop", "restart", "extend", "settle"}[k]
 }
 
 // step is the next thing to do to an instance.
@@ -78,7 +80,7 @@ func nextStep(v *instanceView, now time.Time) step {
 	case v.Status.Draining:
 		return step{kind: stepUndrain}
 	case mayRetry(v, now):
-		return nextWork(v)
+		return nextWork(v, now)
 	case v.Status.RetryAt.IsZero():
 		return step{}
 	}
@@ -100,7 +102,7 @@ func mayRetry(v *instanceView, now time.Time) bool {
 }
 
 // nextWork decides among the steps that lead to the wished-for machine.
-func nextWork(v *instanceView) step {
+func nextWork(v *instanceView, now time.Time) step {
 	w, s, m := &v.Wish, &v.Status, v.Machine
 	made := s.Serial == w.Serial // its machine was made, whether or not it is still there
 	switch {
@@ -110,6 +112,8 @@ func nextWork(v *instanceView) step {
 		return step{kind: stepReplace, why: "its model changed"}
 	case made && m == nil:
 		return step{kind: stepReplace, why: "its machine is gone"}
+	case made && m.State == machine.Failed && w.Power == PowerOn && now.Sub(s.RevivedAt) > reviveAfter:
+		return step{kind: stepRevive}
 	case made && m.State == machine.Failed && w.Power == PowerOn && s.Repairs < repairsToFail:
 		return step{kind: stepReplace, why: "its machine failed: " + m.Reason}
 	case w.Power != PowerOn:

@@ -48,11 +48,15 @@ func TestNextStep(t *testing.T) {
 		"reimaged":                   {func(v *instanceView) { v.Wish.Serial = 2; v.Machine = nil }, stepLaunch},
 		"another model":              {func(v *instanceView) { v.MachineHash = "n" }, stepReplace},
 		"machine lost":               {func(v *instanceView) { v.Machine = nil }, stepReplace},
-		"machine failed":             {func(v *instanceView) { v.Machine.State = machine.Failed }, stepReplace},
-		"machine failed for good":    {func(v *instanceView) { v.Machine.State = machine.Failed; v.Status.Repairs = repairsToFail }, stepSettle},
-		"powered off by itself":      {func(v *instanceView) { v.Machine.State = machine.Stopped }, stepNone},
-		"to be stopped":              {func(v *instanceView) { v.Wish.Power = PowerOff }, stepStop},
-		"to be deallocated":          {func(v *instanceView) { v.Wish.Power = PowerDeallocated; v.Machine.State = machine.Stopped }, stepStop},
+		"machine failed":             {func(v *instanceView) { v.Machine.State = machine.Failed }, stepRevive},
+		"machine failed again":       {func(v *instanceView) { v.Machine.State = machine.Failed; v.Status.RevivedAt = noon }, stepReplace},
+		"machine failed for good": {func(v *instanceView) {
+			v.Machine.State = machine.Failed
+			v.Status.Repairs, v.Status.RevivedAt = repairsToFail, noon
+		}, stepSettle},
+		"powered off by itself": {func(v *instanceView) { v.Machine.State = machine.Stopped }, stepNone},
+		"to be stopped":         {func(v *instanceView) { v.Wish.Power = PowerOff }, stepStop},
+		"to be deallocated":     {func(v *instanceView) { v.Wish.Power = PowerDeallocated; v.Machine.State = machine.Stopped }, stepStop},
 		"deallocated": {func(v *instanceView) {
 			v.Wish.Power, v.Status.Power = PowerDeallocated, PowerDeallocated
 			v.Machine.State = machine.Stopped
@@ -346,6 +350,9 @@ func pretend(room *Room, v *instanceView) {
 	switch nextStep(v, noon).kind {
 	case stepTidy:
 		v.Others = nil
+	case stepRevive:
+		s.RevivedAt = noon
+		s.well()
 	case stepReplace:
 		if v.Machine != nil && v.Machine.State == machine.Failed {
 			s.Repairs++

@@ -424,3 +424,28 @@ func TestExtensionsAsResources(t *testing.T) {
 		t.Error("the key is stored in clear")
 	}
 }
+
+// TestMachineThatFailedIsNotReplacedAtOnce: what kept it from starting may be over, and its disk is somebody's work.
+func TestMachineThatFailedIsNotReplacedAtOnce(t *testing.T) {
+	var broken atomic.Bool
+	l := newLab(t, sim.Config{Fail: func(machine.Spec) error {
+		if broken.Load() {
+			return errors.New("no network")
+		}
+		return nil
+	}}, nil)
+	l.succeed(l.put(setPath, setBody(1, "")))
+	infos, _ := l.engine.List(t.Context())
+	l.close() // as when the host starts: the engine comes first
+	broken.Store(true)
+	l.engine.(*sim.Engine).Crash(infos[0].ID)
+	if now, _ := l.engine.Get(t.Context(), infos[0].ID); now.State != machine.Failed {
+		t.Fatalf("the machine is %s", now.State)
+	}
+	broken.Store(false)
+	l.open()
+	l.until("the machine to run again", func() bool {
+		now, err := l.engine.Get(t.Context(), infos[0].ID)
+		return err == nil && now.State == machine.Running
+	})
+}

@@ -103,6 +103,23 @@ func (w *worker) undrain(ctx context.Context, v *instanceView) error {
 	return w.record(v, func(s *status) { s.Draining = false })
 }
 
+// revive starts a machine again that could not be kept running. After the host's own start, for one, machines may have
+// been started before their network was there; they are not to lose their disks for that.
+func (w *worker) revive(ctx context.Context, v *instanceView) error {
+	r := w.c.room
+	r.Log.Info("starting a failed machine again", "instance", v.ID, "failed", v.Machine.Reason)
+	if _, err := r.Network.NIC(ctx, v.ID); err != nil {
+		return &stageError{codeNetwork, "network interface", err} // and again, until there is a network
+	}
+	if err := w.record(v, func(s *status) { s.RevivedAt = r.Now() }); err != nil {
+		return err
+	}
+	if err := r.Engine.Start(ctx, v.Machine.ID); err != nil {
+		return &stageError{codeMachineFailed, "start machine", err}
+	}
+	return w.record(v, func(s *status) { s.PowerAt = r.Now(); s.well() })
+}
+
 // replace wishes for another machine.
 func (w *worker) replace(ctx context.Context, v *instanceView, why string) error {
 	r := w.c.room

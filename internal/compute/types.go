@@ -185,6 +185,7 @@ type status struct {
 	FailedAt      time.Time         `json:"failedAt,omitzero"`
 	SetGeneration int64             `json:"setGeneration,omitempty"` // of the set, when Attempts and extensions were counted
 	Repairs       int               `json:"repairs,omitempty"`       // machines replaced since it last was well
+	RevivedAt     time.Time         `json:"revivedAt,omitzero"`      // when a machine that failed was started again
 	Extensions    []extensionStatus `json:"extensions,omitempty"`
 	Image         *ImageInfo        `json:"image,omitempty"`
 	NoAddress     bool              `json:"noAddress,omitempty"` // the network had none to give

@@ -106,6 +106,8 @@ func (w *worker) do(ctx context.Context, v *instanceView, st step) error {
 		return w.drain(ctx, v)
 	case stepUndrain:
 		return w.undrain(ctx, v)
+	case stepRevive:
+		return w.revive(ctx, v)
 	case stepReplace:
 		return w.replace(ctx, v, st.why)
 	case stepTidy:
