@@ -63,7 +63,7 @@ func Make(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(o.Dir, 0o700); err != nil {
+	if err := o.Owner.mkdirAll(o.Dir); err != nil {
 		return fmt.Errorf("make the az directory: %w", err)
 	}
 	// The marker comes first: whatever is left by a crash can be removed.
@@ -73,6 +73,26 @@ func Make(ctx context.Context, o Options) error {
 		}
 	}
 	return o.Owner.give(o.Dir)
+}
+
+// mkdirAll makes a directory and those above it that are missing, all of them the owner's.
+func (w *Owner) mkdirAll(dir string) error {
+	var missing []string
+	for p := dir; ; p = filepath.Dir(p) {
+		if _, err := os.Stat(p); err == nil || p == filepath.Dir(p) {
+			break
+		}
+		missing = append(missing, p)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil || w == nil {
+		return err
+	}
+	for _, p := range missing {
+		if err := os.Lchown(p, w.UID, w.GID); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // origin is what the marker says.

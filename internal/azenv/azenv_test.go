@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -104,6 +106,27 @@ func TestMakeTouchesOnlyItsOwn(t *testing.T) {
 	if err := Remove(other); err == nil {
 		t.Error("removed a directory of something else")
 	}
+}
+
+// Under sudo everything belongs to the person who called it, also the directories above that had to be made.
+func TestMakeForAnotherUser(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Skip("needs root")
+	}
+	server, login, _ := startLido(t)
+	home := t.TempDir()
+	dir := filepath.Join(home, ".local", "state", "az")
+	check(t, Make(t.Context(), Options{Dir: dir, Server: server, Login: login, Owner: &Owner{UID: 65534, GID: 65534}, Now: time.Now()}))
+	check(t, filepath.WalkDir(filepath.Join(home, ".local"), func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := d.Info()
+		if uid := info.Sys().(*syscall.Stat_t).Uid; uid != 65534 {
+			t.Errorf("%s belongs to %d", path, uid)
+		}
+		return err
+	}))
 }
 
 func TestMakeRefusals(t *testing.T) {
