@@ -139,9 +139,9 @@ func (e *Engine) lxcfsPids() []int {
 	return pids
 }
 
-// lockShared takes the lock over what the engines of this host share.
+// lockShared takes the lock over what the engines of this host share: on its directory, so that no lock file is left.
 func (e *Engine) lockShared() (unlock func(), err error) {
-	f, err := os.OpenFile(filepath.Join(e.cfg.SharedDir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.Open(e.cfg.SharedDir)
 	if err != nil {
 		return nil, err
 	}
