@@ -1,8 +1,6 @@
 package compute
 
 import (
-	"maps"
-	"slices"
 	"sync"
 )
 
@@ -62,10 +60,4 @@ func (c *sessionCounts) forget(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.n, key)
-}
-
-func (c *sessionCounts) keys() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Collect(maps.Keys(c.n))
 }

@@ -192,6 +192,11 @@ func fnSort(e *env, x *call) (Value, error) {
 }
 
 func fnToObject(e *env, x *call) (Value, error) {
+	return e.keyed(x, func(b *objectBuilder, key string, v Value) { b.put(key, v) })
+}
+
+// keyed makes an object from an array: one lambda gives each element's name, another, if given, its value.
+func (e *env) keyed(x *call, add func(b *objectBuilder, key string, v Value)) (Value, error) {
 	in, l, done, err := e.lambdaCall(x, Array, 1, 2)
 	if done {
 		return in, err
@@ -213,7 +218,7 @@ func fnToObject(e *env, x *call) (Value, error) {
 				return Value{}, err
 			}
 		}
-		b.put(key.s, v)
+		add(&b, key.s, v)
 	}
 	return b.value(), nil
 }
@@ -231,32 +236,11 @@ func (l *lambda) key(e *env, x *call, v ...Value) (Value, error) {
 }
 
 func fnGroupBy(e *env, x *call) (Value, error) {
-	in, l, done, err := e.lambdaCall(x, Array, 1, 2)
-	if done {
-		return in, err
-	}
-	value := &lambda{}
-	if len(x.args) > 2 {
-		if value, err = e.lambdaArg(x, 2, 1, 2); err != nil {
-			return Value{}, err
-		}
-	}
-	var b objectBuilder
-	for i, v := range in.arr {
-		key, err := l.key(e, x, v, IntValue(int64(i)))
-		if err != nil || key.unknown {
-			return key, err
-		}
-		if value.body != nil {
-			if v, err = value.run(e, v, IntValue(int64(i))); err != nil {
-				return Value{}, err
-			}
-		}
+	return e.keyed(x, func(b *objectBuilder, key string, v Value) {
 		var group []Value
-		if i := b.o.find(key.s, true); i >= 0 {
+		if i := b.o.find(key, true); i >= 0 {
 			group = b.o.vals[i].arr
 		}
-		b.put(key.s, ArrayValue(append(group[:len(group):len(group)], v)))
-	}
-	return b.value(), nil
+		b.put(key, ArrayValue(append(group[:len(group):len(group)], v)))
+	})
 }

@@ -49,9 +49,6 @@ type object struct {
 
 const indexFrom = 12
 
-// NullValue, and its like, make values.
-func NullValue() Value { return Value{} }
-
 // BoolValue makes a boolean.
 func BoolValue(b bool) Value {
 	if b {
@@ -70,9 +67,6 @@ func FloatValue(f float64) Value {
 
 // StringValue makes a string.
 func StringValue(s string) Value { return Value{kind: String, s: s} }
-
-// SecureString makes a string that is a secret.
-func SecureString(s string) Value { return Value{kind: String, s: s, secure: true} }
 
 // UnknownValue stands for what a running deployment will know.
 func UnknownValue() Value { return Value{kind: Unknown, unknown: true} }
