@@ -1,0 +1,13 @@
+package batch
+
+// Where things are in a node. Azure's own places, so that scripts with paths in them run.
+const (
+	nodeRoot  = "/mnt/batch/tasks/shared/LS_root"
+	mountRoot = nodeRoot + "/mounts" // $AZ_BATCHAI_MOUNT_ROOT
+	jobsRoot  = nodeRoot + "/jobs"
+)
+
+// jobDir is a job's own directory in each of its nodes: mounts, wd, tmp below it.
+func jobDir(workspace, experiment, job string) string {
+	return jobsRoot + "/" + workspace + "/" + experiment + "/" + job
+}
