@@ -57,7 +57,7 @@ func (e *env) copyCount(n *Node, name string) (int, error) {
 		return 0, err
 	}
 	if v.kind != Int || v.n < 0 || v.n > maxCopies {
-		return 0, validationError(n, "The template copy count of '%s' at line '%d' and column '%d' is not valid: it must be a whole number from 0 to %d, known before the deployment starts. Please see https://aka.ms/arm-resource-loops for usage details",
+		return 0, validationError(n, "The template 'copy' definition '%s' at line '%d' and column '%d' has an invalid copy count. The copy count must be a positive integer value and cannot exceed '%d'. Please see https://aka.ms/arm-copy for usage details",
 			name, n.Pos.Line, n.Pos.Col, maxCopies)
 	}
 	return int(v.n), nil

@@ -10,6 +10,7 @@ const (
 	CodeInvalidTemplate       = "InvalidTemplate"
 	CodeInvalidRequestContent = "InvalidRequestContent"
 	CodeInvalidParameterValue = "InvalidDeploymentParameterValue"
+	CodeExtensionUnsupported  = "ExtensionNotSupported"
 	CodeKeyVaultUnsupported   = "KeyVaultParameterReferenceNotSupported"
 )
 

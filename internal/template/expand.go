@@ -17,6 +17,9 @@ func Expand(doc, given *Node, in Inputs) (*Plan, error) {
 	if err := sc.checkHeader(); err != nil {
 		return nil, err
 	}
+	if err := sc.checkLimits(); err != nil {
+		return nil, err
+	}
 	if err := sc.load(); err != nil {
 		return nil, explain(err, "The template is not valid%s: %s", "")
 	}
@@ -28,6 +31,33 @@ func Expand(doc, given *Node, in Inputs) (*Plan, error) {
 		return nil, err
 	}
 	return x.plan, nil
+}
+
+// Azure's limits on the sections of a template.
+const (
+	maxParameters = 256
+	maxVariables  = 512
+	maxOutputs    = 64
+)
+
+func tooMany(at *Node, section string, limit, actual int) error {
+	return validationError(at, "The number of template %s limit exceeded. Limit: '%d' and actual: '%d'. Please see https://aka.ms/arm-template/#%s for usage details", section, limit, actual, section)
+}
+
+func (sc *scope) checkLimits() error {
+	for section, limit := range map[string]int{"parameters": maxParameters, "variables": maxVariables, "outputs": maxOutputs} {
+		if n := sc.doc.Get(section); n != nil && len(n.Members) > limit {
+			return tooMany(n, section, limit, len(n.Members))
+		}
+	}
+	return nil
+}
+
+// countAll is how many resources the template has at the least, were there no limit: what was expanded, and one for each
+// entry that was not reached.
+func (x *expander) countAll() int {
+	n := x.sc.doc.Get("resources")
+	return max(len(n.Items)+len(n.Members), len(x.plan.Resources)+1)
 }
 
 func (sc *scope) checkHeader() error {
@@ -151,7 +181,7 @@ func (e *env) serial(c *Node, made []*Resource) error {
 // one expands one resource at one turn of the loops around it, and the children nested in it.
 func (x *expander) one(n *Node, symbol string, e *env, parent *Resource) (*Resource, error) {
 	if len(x.plan.Resources) >= MaxResources {
-		return nil, validationError(n, "The number of template resources exceeds the maximum allowed. The limit is '%d'", MaxResources)
+		return nil, tooMany(n, "resources", MaxResources, x.countAll())
 	}
 	r := &Resource{node: n, Symbol: symbol, Pos: n.Pos, Path: n.Path(), index: len(x.plan.Resources), parent: parent, turn: -1}
 	if n.Get("copy").Present() && e.loops != nil {

@@ -198,7 +198,7 @@ func TestTemplateErrors(t *testing.T) {
 		{"twice", `"resources": [` + res("A.B/c", "x", "") + "," + res("a.b/C", "X", "") + `]`, "", "defined multiple times"},
 		{"circle", `"resources": [` + res("A.B/c", "x", `, "dependsOn": ["y"]`) + "," + res("A.B/c", "y", `, "dependsOn": ["z"]`) + "," + res("A.B/c", "z", `, "dependsOn": ["x"]`) + `]`, "",
 			"c/x', '" + testGroup + "/providers/A.B/c/y', '" + testGroup + "/providers/A.B/c/z', '" + testGroup + "/providers/A.B/c/x'"},
-		{"too many", `"resources": [` + res("A.B/c", "[concat('x', copyIndex())]", `, "copy": {"name": "l", "count": 801}`) + `]`, "", "from 0 to 800"},
+		{"too many", `"resources": [` + res("A.B/c", "[concat('x', copyIndex())]", `, "copy": {"name": "l", "count": 801}`) + `]`, "", "cannot exceed '800'"},
 		{"property", `"variables": {"v": {"a": 1}}, "resources": [` + res("A.B/c", "x", `, "properties": {"p": "[variables('v').b]"}`) + `]`, "", "available properties are 'a'"},
 		{"output's type", `"resources": [], "outputs": {"o": {"type": "string", "value": 1}}`, "", "declared to be of type 'string'"},
 	} {

@@ -28,6 +28,7 @@ func (t table) collections() {
 	t.pure("union", "ao ao ...", fnUnion)
 	t.pure("intersection", "ao ao ...", fnIntersection)
 	t.pure("flatten", "a", fnFlatten)
+	t.pure("distinct", "a", func(a []Value) (Value, error) { return fnUnion([]Value{a[0], ArrayValue(nil)}) })
 	t.pure("indexFromEnd", "a i", func(a []Value) (Value, error) {
 		i := int64(len(a[0].arr)) - a[1].n
 		if i < 0 || i >= int64(len(a[0].arr)) {

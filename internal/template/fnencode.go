@@ -3,6 +3,7 @@ package template
 import (
 	"encoding/base64"
 	"net/url"
+	"strconv"
 	"strings"
 
 	"github.com/google/uuid"
@@ -29,6 +30,8 @@ func (t table) encodings() {
 	})
 	t.pure("dataUriToString", "s", fnDataURIToString)
 	t.pure("uri", "s s", fnURI)
+	t.pure("parseUri", "s", fnParseURI)
+	t.pure("buildUri", "o", fnBuildURI)
 	t.pure("uriComponent", "s", func(a []Value) (Value, error) { return StringValue(escapeComponent(a[0].s)), nil })
 	t.pure("uriComponentToString", "s", func(a []Value) (Value, error) {
 		if s, err := url.PathUnescape(a[0].s); err == nil {
@@ -86,6 +89,41 @@ func fnURI(a []Value) (Value, error) {
 		return Value{}, faultf("'%s' is not a relative URI", a[1].s)
 	}
 	return StringValue(base.ResolveReference(rel).String()), nil
+}
+
+// fnParseURI takes an address apart; port is null when the address names none.
+func fnParseURI(a []Value) (Value, error) {
+	u, err := url.Parse(a[0].s)
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		return Value{}, faultf("'%s' is not an absolute URI", a[0].s)
+	}
+	var port Value
+	if n, err := strconv.Atoi(u.Port()); err == nil {
+		port = IntValue(int64(n))
+	}
+	query := ""
+	if u.RawQuery != "" {
+		query = "?" + u.RawQuery
+	}
+	return ObjectOf("scheme", StringValue(u.Scheme), "host", StringValue(u.Hostname()), "port", port,
+		"path", StringValue(u.EscapedPath()), "query", StringValue(query)), nil
+}
+
+// fnBuildURI puts an address together from what fnParseURI makes.
+func fnBuildURI(a []Value) (Value, error) {
+	part := func(name string) string { return a[0].At(name).Str() }
+	if part("scheme") == "" || part("host") == "" {
+		return Value{}, faultf("the object needs the members 'scheme' and 'host'")
+	}
+	host, path, query := part("host"), part("path"), strings.TrimPrefix(part("query"), "?")
+	if port := a[0].At("port"); port.kind == Int && port.n >= 0 {
+		host += ":" + port.text()
+	}
+	out := part("scheme") + "://" + host + "/" + strings.TrimPrefix(path, "/")
+	if query != "" {
+		out += "?" + query
+	}
+	return StringValue(out), nil
 }
 
 // escapeComponent escapes all but the characters that RFC 3986 leaves unreserved.

@@ -18,6 +18,10 @@ func (t table) resources() {
 	t.special("list*", 1, 4, fnList)
 	t.special("providers", 1, 2, fnProviders)
 	t.special("pickZones", 3, 5, fnPickZones)
+	for _, name := range []string{"toLogicalZone", "toPhysicalZone"} {
+		t.pure(name, "s s s", func([]Value) (Value, error) { return StringValue(""), nil })
+		t.pure(name+"s", "s s a", func([]Value) (Value, error) { return ArrayValue(nil), nil })
+	}
 }
 
 // idArgs evaluates arguments that must be strings. ok is false when one is not known yet.
@@ -64,11 +68,7 @@ func fnResourceID(e *env, x *call) (Value, error) {
 	case 2:
 		sub, group = args[0].s, args[1].s
 	}
-	prefix := "/subscriptions/" + sub + "/resourceGroups/" + group
-	if group == "" {
-		prefix = "/subscriptions/" + sub
-	}
-	return joinID(prefix, x.shown, args[at:])
+	return joinID(scopeOf(sub, group), x.shown, args[at:])
 }
 
 func fnSubscriptionResourceID(e *env, x *call) (Value, error) {

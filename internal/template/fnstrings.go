@@ -26,8 +26,32 @@ func (t table) strings() {
 	t.pure("endsWith", "s s", func(a []Value) (Value, error) {
 		return BoolValue(len(a[0].s) >= len(a[1].s) && strings.EqualFold(a[0].s[len(a[0].s)-len(a[1].s):], a[1].s)), nil
 	})
+	t.pure("like", "s s", func(a []Value) (Value, error) {
+		return BoolValue(like(strings.ToLower(a[0].s), strings.ToLower(a[1].s))), nil
+	})
 	t.pure("indexOf", "sa x", func(a []Value) (Value, error) { return fnIndexOf(a, strings.Index, false) })
 	t.pure("lastIndexOf", "sa x", func(a []Value) (Value, error) { return fnIndexOf(a, strings.LastIndex, true) })
+}
+
+// like says that s is of the form of pattern, in which "*" stands for any text.
+func like(s, pattern string) bool {
+	parts := strings.Split(pattern, "*")
+	last := len(parts) - 1
+	if last == 0 {
+		return s == pattern
+	}
+	if !strings.HasPrefix(s, parts[0]) {
+		return false
+	}
+	s = s[len(parts[0]):]
+	for _, p := range parts[1:last] {
+		i := strings.Index(s, p)
+		if i < 0 {
+			return false
+		}
+		s = s[i+len(p):]
+	}
+	return strings.HasSuffix(s, parts[last])
 }
 
 // fnConcat joins scalars to a string, or arrays to an array.

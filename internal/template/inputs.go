@@ -7,8 +7,8 @@ type Inputs struct {
 	Now  time.Time // utcNow
 	Seed string    // newGuid: the same seed gives the same guids
 
-	SubscriptionID    string
-	ResourceGroupName string
+	SubscriptionID    string // "" in a deployment to a tenant or a management group
+	ResourceGroupName string // "" in a deployment to a subscription
 
 	ResourceGroup Value // what resourceGroup() answers: id, name, location, tags, ...
 	Subscription  Value // subscription(): id, subscriptionId, tenantId, displayName

@@ -28,6 +28,9 @@ func newLookup(p *Plan) *lookup {
 			}
 		}
 		add(l.byID, r.ID)
+		if strings.EqualFold(r.Type, groupType) {
+			add(l.byType, groupType+"/"+r.Name)
+		}
 		add(l.byType, r.Type+"/"+r.Name)
 		if at := strings.LastIndex(strings.ToLower(r.ID), "/providers/"+strings.ToLower(namespace(r.Type))+"/"); at >= 0 {
 			add(l.byType, r.ID[at+len("/providers/"):])
@@ -56,7 +59,7 @@ func cutLast(s string) (before, after string, found bool) {
 // find returns the resources that text names, nil when there are none. Of resources with the same id those that are
 // deployed go before those whose condition is false.
 func (l *lookup) find(text string) []*Resource {
-	key := strings.ToLower(strings.TrimSpace(text))
+	key := strings.ToLower(canonical(strings.TrimSpace(text)))
 	for _, m := range []map[string][]*Resource{l.bySymbol, l.byID, l.byType, l.byName, l.byLoop, l.byShort} {
 		if found := m[key]; len(found) > 0 {
 			return deployedFirst(found)
@@ -83,9 +86,21 @@ func deployedFirst(found []*Resource) []*Resource {
 	return out
 }
 
+// canonical is an id in its one form: subscriptionResourceId writes a resource group's as if it were behind "/providers/".
+func canonical(id string) string {
+	const written = "/providers/microsoft.resources/resourcegroups/"
+	if !strings.HasPrefix(id, "/") {
+		return id
+	}
+	if i := strings.Index(strings.ToLower(id), written); i > 0 && strings.Count(id[:i], "/") == 2 {
+		return id[:i] + "/resourceGroups/" + id[i+len(written):]
+	}
+	return id
+}
+
 // inside finds the deepest resource whose id is, or goes before, the id in text.
 func (l *lookup) inside(text string) []*Resource {
-	key := strings.ToLower(text)
+	key := strings.ToLower(canonical(text))
 	for {
 		if found := l.byID[key]; len(found) > 0 {
 			return found

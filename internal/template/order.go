@@ -148,6 +148,9 @@ func (r *Resource) parentIn(p *Plan) *Resource {
 	for _, f := range p.lookup.byID[strings.TrimSuffix(above, "/providers")] {
 		return f
 	}
+	for _, f := range p.lookup.inside(above) {
+		return f
+	}
 	return nil
 }
 

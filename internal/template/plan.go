@@ -1,7 +1,6 @@
 package template
 
 import (
-	"fmt"
 	"strings"
 )
 
@@ -146,11 +145,11 @@ func (sc *scope) identify(name string) (id, apiVersion string) {
 		return found[0].ID, found[0].APIVersion
 	}
 	if !strings.HasPrefix(name, "/") && strings.Contains(name, "/") {
-		if id, ok := relativeID(sc.groupID(), name); ok {
+		if id, ok := relativeID(sc.in.scopeID(), name); ok {
 			return id, ""
 		}
 	}
-	return name, ""
+	return canonical(name), ""
 }
 
 // known refuses a reference to something that is neither in the template nor an id.
@@ -164,8 +163,17 @@ func (sc *scope) known(name Value, apiVersion string) error {
 	return nil
 }
 
-func (sc *scope) groupID() string {
-	return fmt.Sprintf("/subscriptions/%s/resourceGroups/%s", sc.in.SubscriptionID, sc.in.ResourceGroupName)
+// scopeID is the id of what is deployed to: a resource group, a subscription, or "" for the tenant.
+func (in *Inputs) scopeID() string { return scopeOf(in.SubscriptionID, in.ResourceGroupName) }
+
+func scopeOf(subscription, group string) string {
+	switch {
+	case subscription == "":
+		return ""
+	case group == "":
+		return "/subscriptions/" + subscription
+	}
+	return "/subscriptions/" + subscription + "/resourceGroups/" + group
 }
 
 // relativeID makes an id of "Namespace/type/name", names and types interleaved.

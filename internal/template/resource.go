@@ -13,6 +13,9 @@ func resourceError(n *Node, name string, err error) error {
 // head works out what a resource is: its type, name, id, condition and explicit dependencies.
 func (x *expander) head(r *Resource, e *env) error {
 	n := r.node
+	if err := extensible(n); err != nil {
+		return err
+	}
 	resourceType, err := e.required(n, "type")
 	if err != nil {
 		return err
@@ -38,6 +41,17 @@ func (x *expander) head(r *Resource, e *env) error {
 	}
 	r.subject = fmt.Sprintf("resource '%s' at line '%d' and column '%d'", r.ID, n.Pos.Line, n.Pos.Col)
 	return r.loadWishes(e)
+}
+
+// extensible refuses a resource of one of Bicep's extensions, which has no type of a resource provider.
+func extensible(n *Node) error {
+	for _, member := range []string{"extension", "import"} {
+		if v := n.Get(member); v.Present() && !strings.EqualFold(v.Str(), "az") {
+			return n.errorf(CodeExtensionUnsupported, "The template resource at line '%d' and column '%d' is of the type '%s' of the extension '%s'. lido deploys resources of resource providers only; leave the resources of extensions out of the template.",
+				n.Pos.Line, n.Pos.Col, n.Get("type").Str(), v.Str())
+		}
+	}
+	return nil
 }
 
 func (e *env) required(n *Node, what string) (string, error) {
@@ -86,6 +100,9 @@ func (x *expander) id(r *Resource, e *env) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if strings.EqualFold(r.Type, groupType) {
+		return x.groupID(r, prefix)
+	}
 	id, ok := resourceID(prefix, r.Type, strings.Split(r.Name, "/"))
 	if !ok || strings.HasPrefix(r.Name, "/") || strings.HasSuffix(r.Name, "/") || strings.Contains(r.Name, "//") || r.Name == "" {
 		n := r.node
@@ -93,6 +110,21 @@ func (x *expander) id(r *Resource, e *env) (string, error) {
 			r.Name, r.Type, n.Pos.Line, n.Pos.Col)
 	}
 	return id, nil
+}
+
+// groupType is the type of resource groups, as templates of subscriptions have it.
+const groupType = "Microsoft.Resources/resourceGroups"
+
+// groupID is the id of a resource group, which is not behind "/providers/".
+func (x *expander) groupID(r *Resource, prefix string) (string, error) {
+	n := r.node
+	if strings.Count(prefix, "/") != 2 {
+		return "", validationError(n, "The template resource '%s' at line '%d' and column '%d' is a resource group. Resource groups are made by deployments to a subscription: use 'az deployment sub create'", r.Name, n.Pos.Line, n.Pos.Col)
+	}
+	if strings.Contains(r.Name, "/") || r.Name == "" {
+		return "", validationError(n, "The name '%s' of the resource group at line '%d' and column '%d' is not valid", r.Name, n.Pos.Line, n.Pos.Col)
+	}
+	return prefix + "/resourceGroups/" + r.Name, nil
 }
 
 // prefix is what stands before "/providers/" in the id.
@@ -106,7 +138,11 @@ func (x *expander) prefix(r *Resource, e *env) (string, error) {
 		if strings.HasPrefix(v, "/") {
 			return strings.TrimRight(v, "/"), nil
 		}
-		if id, ok := relativeID(x.sc.groupID(), v); ok {
+		base := x.sc.in.scopeID()
+		if strings.HasPrefix(strings.ToLower(v), "microsoft.management/managementgroups/") {
+			base = ""
+		}
+		if id, ok := relativeID(base, v); ok {
 			return id, nil
 		}
 		return "", validationError(s, "The scope '%s' of the template resource '%s' is not an id", v, r.Name)
@@ -117,13 +153,14 @@ func (x *expander) prefix(r *Resource, e *env) (string, error) {
 		if sub, err = e.evalText(s, "subscriptionId"); err != nil {
 			return "", err
 		}
+		group = "" // to the subscription, unless a group is named
 	}
 	if s := n.Get("resourceGroup"); s.Present() {
 		if group, err = e.evalText(s, "resourceGroup"); err != nil {
 			return "", err
 		}
 	}
-	return "/subscriptions/" + sub + "/resourceGroups/" + group, nil
+	return scopeOf(sub, group), nil
 }
 
 // loadWishes reads dependsOn.

@@ -175,6 +175,9 @@ func (c *checker) checkBounds(v Value, t *paramType, where string) error {
 // checkItems holds an array's elements against prefixItems and items.
 func (c *checker) checkItems(v Value, t *paramType, where string) error {
 	prefix, rest := t.get("prefixItems"), t.get("items")
+	if prefix != nil && len(v.arr) < len(prefix.Items) {
+		return c.failf("The value%s has %d element(s), its type has %d", in(where), len(v.arr), len(prefix.Items))
+	}
 	for i, item := range v.arr {
 		def := rest
 		if prefix != nil && i < len(prefix.Items) {
@@ -208,6 +211,24 @@ func (c *checker) checkPart(v Value, def *Node, where string) error {
 	return c.check(v, t, def, where)
 }
 
+// checkVariant holds a value against the variant that its tag names. The tag itself need not be among the variant's members.
+func (c *checker) checkVariant(v Value, def *Node, tag, where string) error {
+	t, err := c.resolve(def)
+	if err != nil {
+		return err
+	}
+	if t.get("properties").Get(tag) == nil {
+		var rest objectBuilder
+		for i, key := range v.obj.keys {
+			if !strings.EqualFold(key, tag) {
+				rest.set(key, v.obj.vals[i])
+			}
+		}
+		v = rest.value()
+	}
+	return c.check(v, t, def, where)
+}
+
 // checkMembers holds an object's members against properties and additionalProperties, after picking the variant that a
 // discriminator names.
 func (c *checker) checkMembers(v Value, t *paramType, where string) error {
@@ -217,7 +238,7 @@ func (c *checker) checkMembers(v Value, t *paramType, where string) error {
 		if def == nil {
 			return c.failf("The value '%s' of '%s' is none of its type's", tag.text(), strings.TrimPrefix(where+"."+d.Get("propertyName").Str(), "."))
 		}
-		return c.checkPart(v, def, where)
+		return c.checkVariant(v, def, d.Get("propertyName").Str(), where)
 	}
 	props := t.get("properties")
 	for _, m := range props.members() {
