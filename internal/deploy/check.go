@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"maps"
 	"net/http"
 
 	"lido.dev/lido/internal/arm"
@@ -14,7 +15,12 @@ const maxNested = 8
 // check reads the request for a deployment, expands its template, and looks over what it would deploy, deployments
 // nested in it included. depth is how many deployments are around it.
 func (m *Room) check(ctx context.Context, r *arm.Request, depth int) (*record, *template.Plan, error) {
-	rec, err := m.newRecord(ctx, r)
+	return m.checkWithin(ctx, r, depth, nil)
+}
+
+// checkWithin is check inside of a deployment that makes the groups coming.
+func (m *Room) checkWithin(ctx context.Context, r *arm.Request, depth int, coming groups) (*record, *template.Plan, error) {
+	rec, err := m.newRecord(ctx, r, coming)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -22,12 +28,13 @@ func (m *Room) check(ctx context.Context, r *arm.Request, depth int) (*record, *
 	if err != nil {
 		return nil, nil, fromTemplate(err)
 	}
+	coming = coming.with(plan)
 	var wrong []*arm.Error
 	for _, p := range plan.Resources {
 		if p.Skipped || p.Existing {
 			continue
 		}
-		if e := m.checkResource(ctx, r, rec, p, depth); e != nil {
+		if e := m.checkResource(ctx, r, rec, p, depth, coming); e != nil {
 			wrong = append(wrong, e)
 		}
 	}
@@ -40,14 +47,14 @@ func (m *Room) check(ctx context.Context, r *arm.Request, depth int) (*record, *
 }
 
 // checkResource says what can be said against one resource before it is deployed.
-func (m *Room) checkResource(ctx context.Context, r *arm.Request, rec *record, p *template.Resource, depth int) *arm.Error {
-	t := m.Server.Lookup(p.Type)
+func (m *Room) checkResource(ctx context.Context, r *arm.Request, rec *record, p *template.Resource, depth int, coming groups) *arm.Error {
+	id := arm.ParsePath(p.ID)
+	t := m.Server.Lookup(id.Type())
 	if t == nil || t.Put == nil {
 		e := arm.Errorf(http.StatusBadRequest, "InvalidResourceType", "The resource '%s' (line %d of the template) is of the type '%s', which this lido does not serve. 'az provider list' shows the types that it serves.", p.Name, p.Pos.Line, p.Type)
 		e.Target = p.ID
 		return e
 	}
-	id := arm.ParsePath(p.ID)
 	if !m.Server.Access.Allowed(ctx, r.Caller, t.Name+"/write", id) {
 		e := arm.Errorf(http.StatusForbidden, "AuthorizationFailed", "The client '%s' with object id '%s' does not have authorization to perform action '%s/write' over scope '%s'.", r.Caller.Name, r.Caller.ObjectID, t.Name, p.ID)
 		e.Target = p.ID
@@ -60,15 +67,42 @@ func (m *Room) checkResource(ctx context.Context, r *arm.Request, rec *record, p
 		e := arm.BadRequest("InvalidTemplate", p.ID, "Deployment template validation failed: 'Deployments nest more than %d levels deep at '%s'.'.", maxNested, p.ID)
 		return e
 	}
-	return m.checkNested(ctx, r, rec, p, depth)
+	return m.checkNested(ctx, r, rec, p, depth, coming)
 }
 
-func (m *Room) checkNested(ctx context.Context, r *arm.Request, rec *record, p *template.Resource, depth int) *arm.Error {
+// with adds the groups that a plan makes.
+func (g groups) with(plan *template.Plan) groups {
+	var out groups
+	for _, p := range plan.Resources {
+		id := arm.ParsePath(p.ID)
+		if p.Skipped || p.Existing || !sameType(id.Type(), typeGroup) {
+			continue
+		}
+		if out == nil {
+			out = maps.Clone(g)
+		}
+		if out == nil {
+			out = groups{}
+		}
+		s, tags := template.StringValue, p.Body.At("tags")
+		if tags.Kind() != template.Object {
+			tags = template.ObjectOf()
+		}
+		out[id.Key()] = template.ObjectOf("id", s(p.ID), "name", s(p.Name), "type", s("Microsoft.Resources/resourceGroups"),
+			"location", s(arm.NormalLocation(p.Body.At("location").Str())), "tags", tags, "properties", template.ObjectOf("provisioningState", s(arm.Succeeded))).AppendJSON(nil)
+	}
+	if out == nil {
+		return g
+	}
+	return out
+}
+
+func (m *Room) checkNested(ctx context.Context, r *arm.Request, rec *record, p *template.Resource, depth int, coming groups) *arm.Error {
 	inner := *r
 	inner.ID = arm.ParsePath(p.ID)
 	var err error
 	if inner.Body, inner.Secrets, err = requestBody(rec, p, p.Body); err == nil {
-		_, _, err = m.check(ctx, &inner, depth+1)
+		_, _, err = m.checkWithin(ctx, &inner, depth+1, coming)
 	}
 	if err == nil {
 		return nil

@@ -45,6 +45,9 @@ func (m *Room) putDeployment(ctx context.Context, r *arm.Request) (*arm.Response
 			if err := m.Server.Box.Forget(tx, old.ID); err != nil {
 				return err
 			}
+			if st := statusOf(old); st.Location != "" && st.Location != rec.Location {
+				return arm.Conflict("InvalidDeploymentLocation", "Invalid deployment location '%s'. The deployment '%s' already exists in location '%s'.", rec.Location, r.ID.Name(), st.Location)
+			}
 		} else if err := m.trimHistory(tx, r.ID); err != nil {
 			return err
 		}
@@ -81,12 +84,14 @@ func (m *Room) joins(tx *store.Tx, r *arm.Request, old *store.Doc, resp *arm.Res
 // begin stores a deployment and starts its operation. Run finds it in the bucket of open ones.
 func (m *Room) begin(tx *store.Tx, r *arm.Request, rec *record, plan *template.Plan, resp *arm.Response) error {
 	desired, _ := json.Marshal(map[string]any{"properties": map[string]any{"mode": rec.Mode}})
-	group, err := tx.Get(r.ID.GroupID().String())
-	if err != nil {
-		return err
-	}
 	id := r.ID
-	id.Scope = group.ID
+	if id.Group() != "" {
+		group, err := tx.Get(id.GroupID().String())
+		if err != nil {
+			return err
+		}
+		id.Scope = group.ID
+	}
 	d := &store.Doc{ID: id.String(), Type: TypeDeployment, APIVersion: r.APIVersion, Desired: desired}
 	if err := tx.Put(d, m.now()); err != nil {
 		return err
@@ -104,6 +109,7 @@ func (m *Room) begin(tx *store.Tx, r *arm.Request, rec *record, plan *template.P
 	if err := tx.SetStatus(d.ID, d.UID, st); err != nil {
 		return err
 	}
+	var err error
 	if resp.Operation, err = m.Server.StartOperation(tx, d, "write", d.Generation); err != nil {
 		return err
 	}
@@ -115,7 +121,7 @@ func (m *Room) begin(tx *store.Tx, r *arm.Request, rec *record, plan *template.P
 }
 
 func (m *Room) newStatus(rec *record, plan *template.Plan) *status {
-	st := &status{CorrelationID: rec.CorrelationID, Mode: rec.Mode, Link: rec.Link, ParamsLink: rec.ParamsLink, TemplateHash: hash(rec.Template),
+	st := &status{CorrelationID: rec.CorrelationID, Mode: rec.Mode, Location: rec.Location, Link: rec.Link, ParamsLink: rec.ParamsLink, TemplateHash: hash(rec.Template),
 		Started: m.now(), Parameters: shownParameters(plan), Providers: m.shownProviders(plan), Dependencies: shownDependencies(plan)}
 	st.ProvisioningState = stateAccepted
 	return st
@@ -123,7 +129,7 @@ func (m *Room) newStatus(rec *record, plan *template.Plan) *status {
 
 // trimHistory forgets the oldest deployments at rest so that one more has its place.
 func (m *Room) trimHistory(tx *store.Tx, id arm.ID) error {
-	docs, err := tx.List(store.Query{Under: id.GroupID().String(), Type: TypeDeployment})
+	docs, err := deploymentsTo(tx, id.Scope)
 	if err != nil || len(docs) < m.History {
 		return err
 	}
@@ -137,6 +143,14 @@ func (m *Room) trimHistory(tx *store.Tx, id arm.ID) error {
 		}
 	}
 	return nil
+}
+
+// deploymentsTo lists the deployments to a scope, without those to groups in it.
+func deploymentsTo(tx *store.Tx, scope string) ([]*store.Doc, error) {
+	docs, err := tx.List(store.Query{Under: scope, Type: TypeDeployment})
+	return slices.DeleteFunc(docs, func(d *store.Doc) bool {
+		return !strings.EqualFold(arm.ParsePath(d.ID).Scope, scope)
+	}), err
 }
 
 // drop removes a deployment and all that is kept of it.
@@ -163,11 +177,11 @@ func (m *Room) headDeployment(ctx context.Context, r *arm.Request) (*arm.Respons
 	return &arm.Response{Status: http.StatusNoContent}, err
 }
 
-// listDeployments lists a group's deployments, the newest first.
+// listDeployments lists a scope's deployments, the newest first.
 func (m *Room) listDeployments(ctx context.Context, r *arm.Request) (*arm.Response, error) {
 	var docs []*store.Doc
 	err := m.store.View(ctx, func(tx *store.Tx) (err error) {
-		docs, err = tx.List(store.Query{Under: r.ID.Scope, Type: TypeDeployment})
+		docs, err = deploymentsTo(tx, r.ID.Scope)
 		return err
 	})
 	if err != nil {

@@ -197,7 +197,7 @@ func (x *runner) apiVersion(r *template.Resource) string {
 	if r.APIVersion != "" {
 		return r.APIVersion
 	}
-	if t := x.Server.Lookup(r.Type); t != nil && len(t.APIVersions) > 0 {
+	if t := x.Server.Lookup(arm.ParsePath(r.ID).Type()); t != nil && len(t.APIVersions) > 0 {
 		return t.APIVersions[0]
 	}
 	return x.rec.APIVersion

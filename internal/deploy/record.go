@@ -28,7 +28,7 @@ type record struct {
 	APIVersion    string        `json:"apiVersion"`
 	Now           time.Time     `json:"now"`
 	Seed          string        `json:"seed"`
-	Mode          string        `json:"mode"` // Incremental or Complete
+	Mode          string        `json:"mode"`
 	Template      string        `json:"template"`
 	Parameters    string        `json:"parameters"`
 	Link          *templateLink `json:"templateLink,omitempty"`
@@ -37,7 +37,8 @@ type record struct {
 	TemplateSecrets  []string `json:"templateSecrets,omitempty"`
 	ParameterSecrets []string `json:"parameterSecrets,omitempty"`
 
-	Group json.RawMessage `json:"group"` // what resourceGroup() answers
+	Group    json.RawMessage `json:"group"`              // what resourceGroup() answers; empty in a deployment to a subscription
+	Location string          `json:"location,omitempty"` // of a deployment to a subscription
 }
 
 // templateLink says where a template is.
@@ -56,6 +57,7 @@ type status struct {
 	Body          string        `json:"body"` // hash of the request
 	CorrelationID string        `json:"correlationId"`
 	Mode          string        `json:"mode"`
+	Location      string        `json:"location,omitempty"`
 	Link          *templateLink `json:"templateLink,omitempty"`
 	ParamsLink    *templateLink `json:"parametersLink,omitempty"`
 	TemplateHash  string        `json:"templateHash"`
@@ -67,6 +69,12 @@ type status struct {
 	Dependencies  any           `json:"dependencies,omitempty"`
 	Resources     []string      `json:"resources,omitempty"`
 }
+
+// The modes of a deployment.
+const (
+	modeIncremental = "Incremental"
+	modeComplete    = "Complete"
+)
 
 // The states of a deployment that are not an operation's.
 const (
@@ -141,11 +149,17 @@ func (m *Room) inputs(rec *record, doc *template.Node) template.Inputs {
 	s := template.StringValue
 	id := arm.ParsePath(rec.ID)
 	var group template.Value
-	group.UnmarshalJSON(rec.Group)
+	if len(rec.Group) > 0 {
+		group.UnmarshalJSON(rec.Group)
+	}
 	tmpl := template.ObjectOf("$schema", doc.Get("$schema").Value(), "contentVersion", doc.Get("contentVersion").Value())
 	props := []any{"template", tmpl, "templateHash", s(hash(rec.Template)), "parameters", template.ObjectOf(), "mode", s(rec.Mode), "provisioningState", s(stateAccepted)}
 	if rec.Link != nil {
 		props = append(props, "templateLink", valueOf(rec.Link))
+	}
+	deployment := []any{"name", s(id.Name()), "properties", template.ObjectOf(props...)}
+	if rec.Location != "" {
+		deployment = append(deployment, "location", s(rec.Location))
 	}
 	return template.Inputs{
 		Now: rec.Now, Seed: rec.Seed, SubscriptionID: id.Subscription(), ResourceGroupName: id.Group(),
@@ -153,7 +167,7 @@ func (m *Room) inputs(rec *record, doc *template.Node) template.Inputs {
 		Subscription: template.ObjectOf("id", s("/subscriptions/"+id.Subscription()), "subscriptionId", s(id.Subscription()),
 			"tenantId", s(m.Tenant), "displayName", s(m.Name)),
 		Tenant:      template.ObjectOf("id", s("/tenants/"+m.Tenant), "tenantId", s(m.Tenant), "displayName", s(m.Name), "countryCode", s("")),
-		Deployment:  template.ObjectOf("name", s(id.Name()), "properties", template.ObjectOf(props...)),
+		Deployment:  template.ObjectOf(deployment...),
 		Deployer:    template.ObjectOf("objectId", s(rec.Caller.ObjectID), "tenantId", s(m.Tenant), "userPrincipalName", s(rec.Caller.Name)),
 		Environment: m.environment(rec.BaseURL),
 		Provider:    m.providerValue(id.Subscription()),

@@ -44,6 +44,9 @@ func render(d *store.Doc) map[string]any {
 	desired := map[string]any{}
 	json.Unmarshal(d.Desired, &desired)
 	body := map[string]any{"id": d.ID, "name": arm.ParsePath(d.ID).Name(), "type": TypeDeployment, "properties": props}
+	if st.Location != "" {
+		body["location"] = st.Location
+	}
 	if tags, ok := desired["tags"]; ok {
 		body["tags"] = tags
 	}

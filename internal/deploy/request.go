@@ -53,9 +53,9 @@ func plainOf(v template.Value) any {
 
 // newRecord reads the request for a deployment. The body is read as leniently as Azure reads it, for az splices the
 // template's file into it as it is.
-func (m *Room) newRecord(ctx context.Context, r *arm.Request) (*record, error) {
-	if r.ID.Group() == "" {
-		return nil, arm.BadRequest("DeploymentScopeNotSupported", "", "lido deploys to resource groups only; the scope of '%s' is none. Use 'az deployment group create'.", r.ID)
+func (m *Room) newRecord(ctx context.Context, r *arm.Request, coming groups) (*record, error) {
+	if r.ID.Subscription() == "" {
+		return nil, arm.BadRequest("DeploymentScopeNotSupported", "", "lido deploys to resource groups and to its subscription; the scope of '%s' is neither: there are no management groups here, and the tenant holds nothing. Use 'az deployment group create' or 'az deployment sub create'.", r.ID)
 	}
 	body, err := template.Read(r.Body)
 	if err != nil {
@@ -79,17 +79,35 @@ func (m *Room) newRecord(ctx context.Context, r *arm.Request) (*record, error) {
 	if err := m.readParameters(ctx, rec, props, r.Body); err != nil {
 		return nil, err
 	}
-	return rec, m.readGroup(ctx, rec)
+	if r.ID.Group() == "" {
+		return rec, rec.toSubscription(r.ID, body)
+	}
+	return rec, m.readGroup(ctx, rec, coming)
+}
+
+// groups are resource groups that a deployment around this one will have made by the time that this one runs: by their ids
+// in lower case, what resourceGroup() will answer.
+type groups map[string]json.RawMessage
+
+// toSubscription reads what only deployments to a subscription have: a location, where Azure keeps them.
+func (rec *record) toSubscription(id arm.ID, body *template.Node) error {
+	if rec.Location = arm.NormalLocation(body.Get("location").Str()); rec.Location == "" {
+		return arm.BadRequest("InvalidDeployment", "location", "The 'location' property must be specified for '%s'. Please see https://aka.ms/deploy-to-subscription for usage details.", id.Name())
+	}
+	if rec.Mode == modeComplete {
+		return arm.BadRequest("InvalidRequestContent", "properties.mode", "The request content was invalid: deployments to a subscription know the mode 'Incremental' only.")
+	}
+	return nil
 }
 
 func modeOf(n *template.Node) (string, error) {
-	for _, mode := range []string{"Incremental", "Complete"} {
+	for _, mode := range []string{modeIncremental, modeComplete} {
 		if strings.EqualFold(n.Str(), mode) {
 			return mode, nil
 		}
 	}
 	if !n.Present() {
-		return "Incremental", nil
+		return modeIncremental, nil
 	}
 	return "", arm.BadRequest("InvalidRequestContent", "properties.mode", "The request content was invalid: the deployment mode '%s' is neither 'Incremental' nor 'Complete'.", n.Str())
 }
@@ -195,11 +213,14 @@ func (m *Room) readParameters(ctx context.Context, rec *record, props *template.
 }
 
 // readGroup notes what the template may read of its resource group.
-func (m *Room) readGroup(ctx context.Context, rec *record) error {
+func (m *Room) readGroup(ctx context.Context, rec *record, coming groups) error {
 	group := arm.ParsePath(rec.ID).GroupID()
 	return m.store.View(ctx, func(tx *store.Tx) error {
 		d, err := tx.Get(group.String())
 		if errors.Is(err, store.ErrNotFound) {
+			if rec.Group = coming[group.Key()]; rec.Group != nil {
+				return nil
+			}
 			return arm.NotFound(group)
 		}
 		if err != nil {

@@ -95,7 +95,7 @@ func (x *runner) work(ctx context.Context) ([]template.Output, *arm.Error) {
 	if ctx.Err() != nil {
 		return nil, nil
 	}
-	if x.rec.Mode == "Complete" {
+	if x.rec.Mode == modeComplete {
 		if e := x.deleteOthers(ctx); e != nil {
 			return nil, deploymentFailed(x.doc.ID, []*arm.Error{e})
 		}

@@ -26,11 +26,14 @@ type change struct {
 // template leaves to lido is no change.
 func (m *Room) whatIf(ctx context.Context, r *arm.Request) (*arm.Response, error) {
 	w := &forecast{Room: m, ctx: ctx, r: r, seen: map[string]bool{}}
-	rec, err := w.plan(r, 0)
+	rec, err := w.plan(r, 0, nil)
 	if err != nil {
 		return nil, err
 	}
-	if err := w.rest(rec); err != nil {
+	if r.ID.Group() != "" {
+		err = w.rest(rec)
+	}
+	if err != nil {
 		return nil, err
 	}
 	if w.changes == nil {
@@ -49,11 +52,12 @@ type forecast struct {
 }
 
 // plan adds the changes of one deployment.
-func (w *forecast) plan(r *arm.Request, depth int) (*record, error) {
-	rec, plan, err := w.check(w.ctx, r, depth)
+func (w *forecast) plan(r *arm.Request, depth int, coming groups) (*record, error) {
+	rec, plan, err := w.checkWithin(w.ctx, r, depth, coming)
 	if err != nil {
 		return nil, err
 	}
+	coming = coming.with(plan)
 	for _, p := range plan.Resources {
 		if p.Skipped || p.Existing {
 			continue
@@ -62,16 +66,16 @@ func (w *forecast) plan(r *arm.Request, depth int) (*record, error) {
 		if resolved, err := p.Resolve(&world{Room: w.Room, ctx: w.ctx, rec: rec}); err == nil {
 			body = resolved
 		}
-		if err := w.resource(rec, p, body, depth); err != nil {
+		if err := w.resource(rec, p, body, depth, coming); err != nil {
 			return nil, err
 		}
 	}
 	return rec, nil
 }
 
-func (w *forecast) resource(rec *record, p *template.Resource, body template.Value, depth int) error {
+func (w *forecast) resource(rec *record, p *template.Resource, body template.Value, depth int, coming groups) error {
 	if sameType(p.Type, TypeDeployment) {
-		return w.nested(rec, p, body, depth)
+		return w.nested(rec, p, body, depth, coming)
 	}
 	w.seen[strings.ToLower(p.ID)] = true
 	after := described(p.ID, p.APIVersion, body)
@@ -96,7 +100,7 @@ func (w *forecast) resource(rec *record, p *template.Resource, body template.Val
 	return nil
 }
 
-func (w *forecast) nested(rec *record, p *template.Resource, body template.Value, depth int) error {
+func (w *forecast) nested(rec *record, p *template.Resource, body template.Value, depth int, coming groups) error {
 	if !body.Known() {
 		w.changes = append(w.changes, change{ResourceID: p.ID, Type: "Unsupported", Reason: "The nested deployment depends on values that are only known when other resources exist."})
 		return nil
@@ -107,7 +111,7 @@ func (w *forecast) nested(rec *record, p *template.Resource, body template.Value
 	if inner.Body, inner.Secrets, err = requestBody(rec, p, body); err != nil {
 		return err
 	}
-	_, err = w.plan(&inner, depth+1)
+	_, err = w.plan(&inner, depth+1, coming)
 	return err
 }
 
@@ -131,7 +135,7 @@ func (w *forecast) rest(rec *record) error {
 		}
 		shown := veiled(before)
 		c := change{ResourceID: d.ID, Type: "Ignore", Before: &shown, After: &shown}
-		if rec.Mode == "Complete" {
+		if rec.Mode == modeComplete {
 			c.Type, c.After = "Delete", nil
 		}
 		w.changes = append(w.changes, c)
@@ -174,7 +178,11 @@ func (w *forecast) before(id string) (template.Value, error) {
 // described is a body with what tells the resource.
 func described(id, apiVersion string, body template.Value) template.Value {
 	s, rid := template.StringValue, arm.ParsePath(id)
-	out := template.ObjectOf("id", s(id), "name", s(rid.Name()), "type", s(rid.Type()), "apiVersion", s(apiVersion))
+	shown := rid.Type()
+	if sameType(shown, typeGroup) {
+		shown = "Microsoft.Resources/resourceGroups"
+	}
+	out := template.ObjectOf("id", s(id), "name", s(rid.Name()), "type", s(shown), "apiVersion", s(apiVersion))
 	for _, key := range body.Keys() {
 		v, _ := body.Get(key)
 		if key == "location" {
