@@ -40,3 +40,4 @@ bench: setup-bench build ## measure lido beside its peers, as root; bench/README
 	$(GO) run ./bench/launch
 	$(GO) run ./bench/frontdoor
 	$(GO) run ./bench/controlplane
+	$(GO) run ./bench/template

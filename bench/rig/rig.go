@@ -166,6 +166,11 @@ func (l *Lido) signIn(ctx context.Context) error {
 // ID returns the id of a resource in the group, from "Microsoft.Type/kind/name".
 func (l *Lido) ID(path string) string { return l.group + "/providers/" + path }
 
+// Group returns the id of another resource group.
+func (l *Lido) Group(name string) string {
+	return l.group[:strings.LastIndexByte(l.group, '/')+1] + name
+}
+
 // Do makes one request; path is a resource id, with or without a query.
 func (l *Lido) Do(ctx context.Context, method, path string, body, out any) error {
 	data, err := json.Marshal(body)

@@ -44,15 +44,19 @@ func (r *Room) watchStore(sub *store.Subscription) {
 			return
 		case <-sub.C:
 		}
+		start := time.Now()
 		if err := r.wakeChanged(); err != nil && r.ctx.Err() == nil {
 			r.Log.Error("look for changed scale sets", "err", err)
+		}
+		if took := time.Since(start); took > time.Millisecond { // beside many sets, look less often
+			sleep(r.ctx, min(2*took, 20*time.Millisecond))
 		}
 	}
 }
 
 func (r *Room) wakeChanged() error {
 	return r.Store.View(r.ctx, func(tx *store.Tx) error {
-		docs, err := tx.List(store.Query{Type: TypeSet})
+		docs, err := tx.Versions(TypeSet)
 		if err != nil {
 			return err
 		}

@@ -49,12 +49,18 @@ func (r *Room) Run(ctx context.Context) error {
 	sub.Wake()
 	swept := false
 	for {
-		retry := time.Duration(0)
+		retry, start := time.Duration(0), time.Now()
 		if err := r.loop.round(ctx); err != nil && ctx.Err() == nil {
 			r.log.Error("a network could not be made as wished; trying again", "error", err)
 			retry = retryAfter
 		} else if !swept {
 			swept = r.loop.sweep(ctx)
+		}
+		if took := time.Since(start); took > 2*time.Millisecond { // beside many machines, look less often
+			select {
+			case <-ctx.Done():
+			case <-time.After(min(2*took, 20*time.Millisecond)):
+			}
 		}
 		if !r.loop.wait(ctx, sub.C, retry) {
 			return nil

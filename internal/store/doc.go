@@ -100,6 +100,31 @@ func (t *Tx) List(q Query) ([]*Doc, error) {
 	return docs, rows.Err()
 }
 
+// Version tells which wish a document holds.
+type Version struct {
+	ID, UID    string
+	Generation int64
+}
+
+// Versions returns what all documents of a type are at, in the order of their keys: what a reconciler needs to find out
+// which ones to look at, for a small part of what List costs.
+func (t *Tx) Versions(typ string) ([]Version, error) {
+	rows, err := t.tx.QueryContext(t.ctx, `SELECT id, uid, generation FROM docs WHERE type = ? ORDER BY key`, strings.ToLower(typ))
+	if err != nil {
+		return nil, fmt.Errorf("store: versions: %w", err)
+	}
+	defer rows.Close()
+	var out []Version
+	for rows.Next() {
+		var v Version
+		if err := rows.Scan(&v.ID, &v.UID, &v.Generation); err != nil {
+			return nil, fmt.Errorf("store: versions: %w", err)
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}
+
 // Put writes the desired half of a document and fills in the rest: a new one gets a UID and the given Status, an
 // existing one keeps its ID, UID, Status and creation time, and counts up its Generation if Desired changed.
 func (t *Tx) Put(d *Doc, now time.Time) error {
