@@ -162,6 +162,10 @@ func jump(chain string) []expr.Any {
 	return exprs(&expr.Verdict{Kind: expr.VerdictJump, Chain: chain})
 }
 
+func goTo(chain string) []expr.Any {
+	return exprs(&expr.Verdict{Kind: expr.VerdictGoto, Chain: chain})
+}
+
 func resetTCP() []expr.Any { return exprs(&expr.Reject{Type: unix.NFT_REJECT_TCP_RST}) }
 
 // refuse answers with ICMP "administratively prohibited", so that a connection fails at once.

@@ -46,34 +46,36 @@ func (d *Door) hostTable(h Host, f face) *ruleset {
 	post.add("machines to the world", matchLink(expr.MetaKeyIIFNAME, links), notLink(expr.MetaKeyOIFNAME, links), masquerade())
 	post.add("published on loopback", matchPrefix(offSource, netip.MustParsePrefix("127.0.0.0/8")),
 		matchLink(expr.MetaKeyOIFNAME, links), masquerade())
-	r.chains = []*chain{pre, out, post, hostInput(links, h), untracked(r, h, f)}
+	r.chains = append([]*chain{pre, out, post, hostInput(links, h)}, untracked(r, h, f)...)
 	return r
 }
 
 // untracked keeps the host from tracking connections to front ends: the network's own namespace does, and doing it
 // twice costs a sixth of what a short connection takes. Tracked remain those that the host translates or ends itself:
 // what is published, clients within a network's prefix, and the host's own.
-func untracked(r *ruleset, h Host, f face) *chain {
+func untracked(r *ruleset, h Host, f face) []*chain {
 	balanced := &set{spec: nftables.Set{Name: "balanced", KeyType: nftables.TypeIPAddr}}
 	for _, a := range f.balanced {
 		balanced.elements = append(balanced.elements, key(ip4(a)))
 	}
 	r.sets = append(r.sets, balanced)
 	c := base("untracked", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityRaw, nftables.ChainPolicyAccept)
+	in, out := &chain{spec: nftables.Chain{Name: "inward"}}, &chain{spec: nftables.Chain{Name: "outward"}}
+	c.add("to front ends", exprs(loadIP(offDestination, reg1), inSet("balanced", reg1)), goTo(in.spec.Name))
+	c.add("from front ends", exprs(loadIP(offSource, reg1), inSet("balanced", reg1)), goTo(out.spec.Name))
 	for _, p := range h.Publish {
 		only := PortRange{p.To.Port(), p.To.Port()}
 		to := netip.PrefixFrom(p.To.Addr(), 32)
 		text := fmt.Sprintf("published %v", p.To)
-		c.add(text, matchPrefix(offDestination, to), matchProtocol(p.Protocol), matchPorts(2, only), accept())
-		c.add(text, matchPrefix(offSource, to), matchProtocol(p.Protocol), matchPorts(0, only), accept())
+		in.add(text, matchPrefix(offDestination, to), matchProtocol(p.Protocol), matchPorts(2, only), accept())
+		out.add(text, matchPrefix(offSource, to), matchProtocol(p.Protocol), matchPorts(0, only), accept())
 	}
-	balancedAt := func(offset uint32) []expr.Any { return exprs(loadIP(offset, reg1), inSet("balanced", reg1)) }
 	for _, p := range f.prefixes {
-		c.add("clients within a network's prefix", balancedAt(offDestination), matchPrefix(offSource, p), accept())
+		in.add("clients within a network's prefix", matchPrefix(offSource, p), accept())
 	}
-	c.add("to front ends", balancedAt(offDestination), exprs(&expr.Notrack{}))
-	c.add("from front ends", balancedAt(offSource), notLocal(), exprs(&expr.Notrack{}))
-	return c
+	in.add("the rest", exprs(&expr.Notrack{}))
+	out.add("but to the host itself", notLocal(), exprs(&expr.Notrack{}))
+	return []*chain{c, in, out}
 }
 
 // hostInput is what machines may reach of the host itself.
@@ -119,11 +121,12 @@ func networkHostTable(n *Network) *ruleset {
 func forgetSoon(r *ruleset, n *Network) *chain {
 	const name, fiveDays = "short", 5 * 24 * time.Hour
 	r.objects = []*nftables.NamedObj{{Name: name, Type: nftables.ObjTypeCtTimeout, Obj: timeoutPolicy(TCP, fiveDays)}}
-	c := base("timeouts", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityMangle, nftables.ChainPolicyAccept)
+	before := nftables.ChainPriorityRef(*nftables.ChainPriorityNATDest - 1)
+	c := base("timeouts", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, before, nftables.ChainPolicyAccept)
 	for _, f := range n.FrontEnds {
 		if !f.Internal {
 			c.add("to a front end", matchProtocol(TCP), matchPrefix(offDestination, netip.PrefixFrom(f.Addr, 32)),
-				matchState(expr.CtStateBitNEW), exprs(&expr.Objref{Type: unix.NFT_OBJECT_CT_TIMEOUT, Name: name}))
+				exprs(&expr.Objref{Type: unix.NFT_OBJECT_CT_TIMEOUT, Name: name}))
 		}
 	}
 	return c

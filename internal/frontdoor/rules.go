@@ -34,7 +34,7 @@ func routed(n *Network, tables map[uint32]Slots) *ruleset {
 	r := &ruleset{family: nftables.TableFamilyIPv4, name: tableName}
 	r.objects = timeouts(n)
 	r.sets = routedSets(n, tables)
-	r.chains = []*chain{preroutingChain(), refusalChain(), inputChain(), forwardChain(n), outputChain(n), postroutingChain(n), wakerChain()}
+	r.chains = []*chain{preroutingChain(), refusedChain(), inputChain(), forwardChain(n), outputChain(n), postroutingChain(n), wakerChain()}
 	r.chains = append(r.chains, serviceChains(n)...)
 	r.chains = append(r.chains, groupChains(n)...)
 	return r
@@ -120,6 +120,7 @@ func preroutingChain() *chain {
 	c.add("load balancing rules", service, exprs(verdictOf("services", reg1)))
 	c.add("machines with an address of their own", exprs(loadIP(offDestination, reg1), valueOf("nats_all", reg1, reg1), dnat(false)))
 	c.add("load balancing rules for all ports", exprs(loadIP(offDestination, reg1), verdictOf("services_all", reg1)))
+	c.add("nothing at this port of a front end", exprs(loadIP(offDestination, reg1), inSet("frontends", reg1)), goTo("refused"))
 	return c
 }
 
@@ -136,6 +137,7 @@ func serviceChains(n *Network) []*chain {
 			&expr.Ct{Key: expr.CtKeyMARK, Register: reg2, SourceRegister: true},
 			valueOf("slots", reg2, reg1)), translate(r))
 		c.add("no machine to give", jump("waker"))
+		c.add("none was woken either", goTo("refused"))
 		out = append(out, c)
 	}
 	return out
@@ -165,16 +167,15 @@ func translate(r Rule) []expr.Any {
 }
 
 // wakerChain is where a connection comes that no backend can be given to. A redirect to the waker's port belongs
-// here; without one the connection goes on untranslated and is refused (refusalChain).
+// here; without one the connection comes back and is refused.
 func wakerChain() *chain { return &chain{spec: nftables.Chain{Name: "waker"}} }
 
-// refusalChain answers what came to a front end and was not translated: nobody is there, said at once.
-func refusalChain() *chain {
-	after := nftables.ChainPriorityRef(*nftables.ChainPriorityNATDest + 10)
-	c := base("refusals", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, after, nftables.ChainPolicyAccept)
-	front := slices.Concat(exprs(loadIP(offDestination, reg1), inSet("frontends", reg1)), untranslated())
-	c.add("no machine behind the front end", front, matchProtocol(TCP), resetTCP())
-	c.add("no machine behind the front end", front, refuse())
+// refusedChain answers what came to a front end and has nowhere to go: nobody is there, said at once. Only the first
+// packet of a connection gets here, so that it costs the others nothing.
+func refusedChain() *chain {
+	c := &chain{spec: nftables.Chain{Name: "refused"}}
+	c.add("TCP", matchProtocol(TCP), resetTCP())
+	c.add("the rest", refuse())
 	return c
 }
 
