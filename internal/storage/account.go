@@ -91,7 +91,6 @@ func settleSKU(body, props map[string]any, wish *accountWish) error {
 	if wish.SKU != nil {
 		name = wish.SKU.Name
 	}
-	delete(props, "accountType")
 	kind := wish.Kind
 	if kind == "" {
 		kind = "Storage" // what versions without kinds made
@@ -108,6 +107,9 @@ func settleSKU(body, props map[string]any, wish *accountWish) error {
 	tier, _, _ := strings.Cut(skus[skuAt], "_")
 	body["sku"] = map[string]any{"name": skus[skuAt], "tier": strings.TrimSuffix(tier, "V2")}
 	body["kind"] = kinds[kindAt]
+	if _, old := props["accountType"]; old { // shown to those who speak the old form
+		props["accountType"] = skus[skuAt]
+	}
 	return nil
 }
 
