@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,35 +22,36 @@ import (
 
 // figures are what one round says of one site.
 type figures struct {
-	bulk                  float64 // GB/s
-	many, one, idle, trip sample
+	bulk, many, one, idle, steady, trip sample
 }
 
 // sample is what the client reports of a load.
 type sample struct {
-	Rate     float64 // per second
+	Rate     float64 // per second; of bulk, GB/s
 	P50, P99 float64 // µs
-	CPU      float64 // µs of CPU time each, of the client and (added by the caller) the site's servers
+	CPU      float64 // µs of CPU time each (of bulk, per MB), of the client and (added by the caller) the site's servers
 	Count    int
 }
 
-func (s *site) measure(ctx context.Context, seconds float64) (f figures, err error) {
+// measure makes every kind of load in turn. steady is the rate of the load of that name; 0 leaves it out.
+func (s *site) measure(ctx context.Context, seconds, steady float64) (f figures, err error) {
 	for _, l := range []struct {
 		kind string
 		into *sample
-	}{{"many", &f.many}, {"one", &f.one}, {"idle", &f.idle}, {"trip", &f.trip}} {
-		if *l.into, err = s.load(ctx, l.kind, seconds); err != nil {
+	}{{"many", &f.many}, {"one", &f.one}, {"idle", &f.idle}, {"steady", &f.steady}, {"trip", &f.trip}, {"bulk", &f.bulk}} {
+		if l.kind == "steady" && steady == 0 {
+			continue
+		}
+		if *l.into, err = s.load(ctx, l.kind, seconds, steady); err != nil {
 			return f, err
 		}
 	}
-	b, err := s.load(ctx, "bulk", seconds)
-	f.bulk = b.Rate
-	return f, err
+	return f, nil
 }
 
 // load has a process in the client's namespace make a kind of load.
-func (s *site) load(ctx context.Context, kind string, seconds float64) (out sample, err error) {
-	cmd := in(ctx, s.client, "/proc/self/exe", s.target, fmt.Sprint(seconds))
+func (s *site) load(ctx context.Context, kind string, seconds, rate float64) (out sample, err error) {
+	cmd := in(ctx, s.client, "/proc/self/exe", s.target, fmt.Sprint(seconds), fmt.Sprint(rate))
 	cmd.Env = append(os.Environ(), insideEnv+"="+kind)
 	cmd.Stderr = os.Stderr
 	before := s.cpuTime()
@@ -88,9 +90,11 @@ func play(role string, args []string) {
 		return
 	}
 	seconds, err := strconv.ParseFloat(args[1], 64)
-	if err == nil {
+	rate, rerr := strconv.ParseFloat(args[2], 64)
+	if err = errors.Join(err, rerr); err == nil {
 		var s sample
-		if s, err = client(role, args[0], time.Duration(seconds*float64(time.Second))); err == nil {
+		if s, err = client(role, args[0], time.Duration(seconds*float64(time.Second)), rate); err == nil {
+			s.CPU = ownCPU(s.Count)
 			err = json.NewEncoder(os.Stdout).Encode(s)
 		}
 	}
@@ -100,7 +104,16 @@ func play(role string, args []string) {
 	}
 }
 
-func client(kind, to string, d time.Duration) (sample, error) {
+// ownCPU is how long this process has been on a CPU for each of so many things, in µs.
+func ownCPU(count int) float64 {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil || count == 0 {
+		return 0
+	}
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1000 / float64(count)
+}
+
+func client(kind, to string, d time.Duration, rate float64) (sample, error) {
 	switch kind {
 	case "many":
 		return connections(to, d, 32, 64)
@@ -108,6 +121,8 @@ func client(kind, to string, d time.Duration) (sample, error) {
 		return connections(to, d, 32, 1)
 	case "idle":
 		return connections(to, d, 1, 1)
+	case "steady":
+		return steady(to, d, rate, 64)
 	case "trip":
 		return roundTrips(to, d)
 	}
@@ -171,12 +186,29 @@ func connections(to string, d time.Duration, parallel, addresses int) (sample, e
 		})
 	}
 	wg.Wait()
-	out := summary(took, time.Since(start))
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err == nil && out.Count > 0 {
-		out.CPU = float64(u.Utime.Nano()+u.Stime.Nano()) / 1000 / float64(out.Count)
+	return summary(took, time.Since(start)), failed
+}
+
+// steady opens connections at a fixed rate, however long those before take. Each one's time counts from the moment at
+// which it was due, so that what waits behind a slow one counts as slow too.
+func steady(to string, d time.Duration, rate float64, addresses int) (sample, error) {
+	took, errs := make([]time.Duration, int(d.Seconds()*rate)), make([]error, int(d.Seconds()*rate))
+	var wg sync.WaitGroup
+	runtime.LockOSThread() // the pace has a thread of its own; the runtime's timers are too coarse
+	start := time.Now()
+	for i := range took {
+		due := start.Add(time.Duration(float64(i) / rate * float64(time.Second)))
+		if wait := time.Until(due); wait > 0 {
+			ts := unix.NsecToTimespec(wait.Nanoseconds())
+			_ = unix.Nanosleep(&ts, nil)
+		}
+		wg.Go(func() {
+			errs[i] = connect(to+":22", clientAddress(i%addresses))
+			took[i] = time.Since(due)
+		})
 	}
-	return out, failed
+	wg.Wait()
+	return summary(took, time.Since(start)), errors.Join(errs...)
 }
 
 func connect(to, from string) error {
@@ -243,7 +275,7 @@ func bulk(to string, d time.Duration) (sample, error) {
 		}
 		total += n
 	}
-	return sample{Rate: float64(total) / time.Since(start).Seconds() / 1e9}, nil
+	return sample{Rate: float64(total) / time.Since(start).Seconds() / 1e9, Count: total / 1e6}, nil
 }
 
 func summary(took []time.Duration, d time.Duration) sample {

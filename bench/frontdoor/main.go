@@ -8,6 +8,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
@@ -70,34 +71,78 @@ func run(rounds int, seconds float64, names []string) error {
 		defer s.close()
 		sites = append(sites, s)
 	}
-	bulk, rate, delay := figure.New("GB/s"), figure.New("connections/s"), figure.New("µs")
+	t := newTables()
+	steady := 0.0
 	for round := range rounds + 1 {
+		found := map[string]figures{}
 		for i := range sites {
 			s := sites[(i+round)%len(sites)]
-			f, err := s.measure(ctx, seconds)
+			f, err := s.measure(ctx, seconds, steady)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
-			if round == 0 { // fills caches
-				continue
+			found[s.name] = f
+		}
+		if round > 0 { // the first fills caches, and tells how much the slowest peer can take
+			t.add(found)
+			continue
+		}
+		for _, f := range found {
+			if half := f.many.Rate / 2; steady == 0 || half < steady {
+				steady = half
 			}
-			bulk.Add("one stream", s.name, f.bulk)
-			rate.Add("64 client addresses", s.name, f.many.Rate)
-			rate.Add("one client address", s.name, f.one.Rate)
-			delay.Add("round trip p50", s.name, f.trip.P50)
-			delay.Add("round trip p99", s.name, f.trip.P99)
-			delay.Add("connect, idle p50", s.name, f.idle.P50)
-			delay.Add("connect, idle p99", s.name, f.idle.P99)
-			delay.Add("CPU time each, idle", s.name, f.idle.CPU)
-			delay.Add("CPU time each, busy", s.name, f.many.CPU)
-			delay.Add("connect, busy p50", s.name, f.many.P50)
-			delay.Add("connect, busy p99", s.name, f.many.P99)
 		}
 	}
-	bulk.Print(os.Stdout, "Bulk throughput")
-	rate.Print(os.Stdout, "New connections, 32 at a time")
-	delay.Print(os.Stdout, "Latency")
+	t.print(os.Stdout, steady)
 	return nil
+}
+
+// tables are all figures of all rounds.
+type tables struct{ bulk, rate, cpu, quiet, steady, added, busy *figure.Table }
+
+func newTables() *tables {
+	us := func() *figure.Table { return figure.New("µs") }
+	return &tables{bulk: figure.New("GB/s"), rate: figure.New("connections/s"), cpu: us(), quiet: us(), steady: us(), added: us(), busy: us()}
+}
+
+// add adds one round's figures, by peer.
+func (t *tables) add(round map[string]figures) {
+	direct, compare := round["none"]
+	for _, name := range peerNames() {
+		f, measured := round[name]
+		if !measured {
+			continue
+		}
+		t.bulk.Add("one stream", name, f.bulk.Rate)
+		t.rate.Add("64 client addresses", name, f.many.Rate)
+		t.rate.Add("one client address", name, f.one.Rate)
+		t.cpu.Add("MB of one stream", name, f.bulk.CPU)
+		t.cpu.Add("connection, idle", name, f.idle.CPU)
+		t.cpu.Add("connection, steady", name, f.steady.CPU)
+		t.cpu.Add("connection, busy", name, f.many.CPU)
+		t.quiet.Add("round trip p50", name, f.trip.P50)
+		t.quiet.Add("round trip p99", name, f.trip.P99)
+		t.quiet.Add("connect p50", name, f.idle.P50)
+		t.quiet.Add("connect p99", name, f.idle.P99)
+		t.steady.Add("connect p50", name, f.steady.P50)
+		t.steady.Add("connect p99", name, f.steady.P99)
+		t.busy.Add("connect p50", name, f.many.P50)
+		t.busy.Add("connect p99", name, f.many.P99)
+		if compare && name != "none" {
+			t.added.Add("connect p50", name, f.steady.P50-direct.steady.P50)
+			t.added.Add("connect p99", name, f.steady.P99-direct.steady.P99)
+		}
+	}
+}
+
+func (t *tables) print(w io.Writer, steady float64) {
+	t.bulk.Print(w, "Bulk throughput")
+	t.rate.Print(w, "New connections, 32 at a time")
+	t.cpu.Print(w, "CPU time for each")
+	t.quiet.Print(w, "Latency, one after the other")
+	t.steady.Print(w, fmt.Sprintf("Latency at %.0f connections/s, half of what the slowest takes", steady))
+	t.added.Print(w, "The same, beyond that of no balancer in the same round")
+	t.busy.Print(w, "Latency when all is busy, 32 at a time")
 }
 
 // hideHost makes the mount namespace private, with no network namespaces of the computer in sight.

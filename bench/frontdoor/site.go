@@ -215,7 +215,7 @@ func (s *site) serve() error {
 	}
 	var err error
 	for range 100 {
-		if _, err = s.load(context.Background(), "idle", 0.01); err == nil {
+		if _, err = s.load(context.Background(), "idle", 0.01, 0); err == nil {
 			return nil
 		}
 		time.Sleep(50 * time.Millisecond)
