@@ -41,3 +41,4 @@ bench: setup-bench build ## measure lido beside its peers, as root; bench/README
 	$(GO) run ./bench/frontdoor
 	$(GO) run ./bench/controlplane
 	$(GO) run ./bench/template
+	$(GO) run ./bench/scheduler

@@ -67,6 +67,7 @@ type Queue struct {
 	open   int       // nodes in free
 	shared int       // nodes in free or busy with more than one slot
 
+	scratch  []*node
 	shares   shares
 	reserved Reservation
 	dice     uint64 // for the shape of trees, not for decisions

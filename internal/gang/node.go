@@ -125,48 +125,69 @@ func (q *Queue) forget(n *node) {
 
 // change changes nodes and keeps them in the sets that they belong in.
 func (q *Queue) change(nodes []*node, by func(*node)) {
+	q.eachSet(nodes, func(in int, some []*node) {
+		q.set(in).remove(some)
+		q.count(in, some, -1)
+	})
 	for _, n := range nodes {
-		q.lift(n)
 		by(n)
-		q.put(n)
+		n.settle()
 	}
+	q.eachSet(nodes, func(in int, some []*node) {
+		q.set(in).add(some)
+		q.count(in, some, 1)
+	})
 }
 
-// lift takes a node out of its set.
-func (q *Queue) lift(n *node) {
-	switch n.in {
-	case notIn:
-		return
-	case inBusy:
-		q.busy.remove(n)
+// settle has a node say which set it belongs in.
+func (n *node) settle() {
+	switch {
+	case !n.present || n.draining:
+		n.in = notIn
+	case n.spare() > 0:
+		n.in = n.spare()
 	default:
-		q.free[n.in].remove(n)
-		q.open--
+		n.in, n.freeAt = inBusy, n.nextFree()
 	}
-	if n.slots > 1 {
-		q.shared--
-	}
-	n.in = notIn
 }
 
-// put puts a node into the set that it belongs in.
-func (q *Queue) put(n *node) {
-	if !n.present || n.draining {
-		return
+// eachSet calls fn for the nodes of each set.
+func (q *Queue) eachSet(nodes []*node, fn func(in int, some []*node)) {
+	q.scratch = append(q.scratch[:0], nodes...)
+	slices.SortStableFunc(q.scratch, func(a, b *node) int { return a.in - b.in })
+	for rest := q.scratch; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].in == rest[0].in {
+			n++
+		}
+		if rest[0].in != notIn {
+			fn(rest[0].in, rest[:n])
+		}
+		rest = rest[n:]
 	}
-	if n.slots > 1 {
-		q.shared++
+	clear(q.scratch)
+}
+
+func (q *Queue) set(in int) *nodeSet {
+	if in == inBusy {
+		return &q.busy
 	}
-	if n.in = n.spare(); n.in == inBusy {
-		n.freeAt = n.nextFree()
-		q.busy.add(n)
-		return
-	}
-	for len(q.free) <= n.in {
+	for len(q.free) <= in {
 		q.free = append(q.free, nodeSet{compare: byName})
 	}
-	q.free[n.in].add(n)
-	q.open++
+	return &q.free[in]
+}
+
+// count counts nodes that were added to a set or removed.
+func (q *Queue) count(in int, nodes []*node, sign int) {
+	if in != inBusy {
+		q.open += sign * len(nodes)
+	}
+	for _, n := range nodes {
+		if n.slots > 1 {
+			q.shared += sign
+		}
+	}
 }
 
 // nextFree returns when a node without a free slot will have one.
@@ -194,12 +215,45 @@ func byFreeAt(a, b *node) int {
 	return cmp.Or(a.freeAt.Compare(b.freeAt), strings.Compare(a.name, b.name))
 }
 
-func (s *nodeSet) add(n *node) {
-	i, _ := slices.BinarySearchFunc(s.nodes, n, s.compare)
-	s.nodes = slices.Insert(s.nodes, i, n)
+// add adds nodes that are not in the set. It changes their order in the given slice.
+func (s *nodeSet) add(nodes []*node) {
+	slices.SortFunc(nodes, s.compare)
+	end := len(s.nodes)
+	s.nodes = append(s.nodes, nodes...)
+	for i, n := range slices.Backward(nodes) { // each that is behind moves once, past all that remain to be added
+		at := s.find(s.nodes[:end], n)
+		copy(s.nodes[at+i+1:], s.nodes[at:end])
+		s.nodes[at+i] = n
+		end = at
+	}
 }
 
-func (s *nodeSet) remove(n *node) {
-	i, _ := slices.BinarySearchFunc(s.nodes, n, s.compare)
-	s.nodes = slices.Delete(s.nodes, i, i+1)
+// remove removes nodes that are in the set. It changes their order in the given slice.
+func (s *nodeSet) remove(nodes []*node) {
+	slices.SortFunc(nodes, s.compare)
+	to, from := -1, 0
+	for _, n := range nodes {
+		at := from
+		if s.nodes[from] != n {
+			at += s.find(s.nodes[from:], n)
+		}
+		if to < 0 {
+			to = at
+		} else {
+			to += copy(s.nodes[to:], s.nodes[from:at])
+		}
+		from = at + 1
+	}
+	to += copy(s.nodes[to:], s.nodes[from:])
+	clear(s.nodes[to:])
+	s.nodes = s.nodes[:to]
+}
+
+// find returns where a node is or belongs in a part of the set.
+func (s *nodeSet) find(in []*node, n *node) int {
+	if len(in) == 0 || s.compare(in[len(in)-1], n) < 0 {
+		return len(in)
+	}
+	at, _ := slices.BinarySearchFunc(in, n, s.compare)
+	return at
 }
