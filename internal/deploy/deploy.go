@@ -169,9 +169,10 @@ func (m *Room) stop(key string) {
 func (m *Room) environment(baseURL string) template.Value {
 	s, e := template.StringValue, m.Environment
 	return template.ObjectOf("name", s(e.Name), "resourceManager", s(baseURL), "gallery", s(baseURL), "graph", s(baseURL), "portal", s(baseURL),
-		"graphAudience", s(baseURL), "vmImageAliasDoc", s(baseURL+"/metadata/image-aliases.json"),
+		"graphAudience", s(baseURL), "activeDirectoryDataLake", s(baseURL), "batch", s(baseURL), "media", s(baseURL), "sqlManagement", s(baseURL), "vmImageAliasDoc", s(baseURL+"/metadata/image-aliases.json"),
 		"authentication", template.ObjectOf("loginEndpoint", s(baseURL+"/adfs"), "audiences", template.ArrayValue([]template.Value{s(baseURL)}),
 			"tenant", s("adfs"), "identityProvider", s("ADFS")),
 		"suffixes", template.ObjectOf("storage", s(e.StorageSuffix), "keyvaultDns", s("."+strings.TrimPrefix(e.VaultSuffix, ".")),
-			"acrLoginServer", s(""), "sqlServerHostname", s(""), "azureDatalakeStoreFileSystem", s(""), "azureDatalakeAnalyticsCatalogAndJob", s("")))
+			"acrLoginServer", s(""), "sqlServerHostname", s(""), "azureDatalakeStoreFileSystem", s(""), "azureDatalakeAnalyticsCatalogAndJob", s(""),
+			"azureFrontDoorEndpointSuffix", s("")))
 }
