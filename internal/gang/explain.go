@@ -69,13 +69,18 @@ func (q *Queue) Explain(id string, now time.Time) (Wait, bool) {
 	return w, true
 }
 
-// String is a sentence for the job's person.
+// String tells the job's person why it waits.
 func (w Wait) String() string {
-	switch {
-	case w.Needs > max(w.Max, w.Nodes):
-		return fmt.Sprintf("It needs %s and the cluster can have %d. Make the cluster larger or the job narrower.", count(w.Needs, "node"), w.Max)
-	case w.Head:
-		return fmt.Sprintf("It is next. It needs %s; of the cluster's %d, %d are free.", count(w.Needs, "node"), w.Nodes, w.Free)
+	if w.Needs > max(w.Max, w.Nodes) {
+		return fmt.Sprintf("It needs %s and the cluster can have %d. Make the cluster larger or the job narrower.", count(w.Needs, "node"), max(w.Max, w.Nodes))
+	}
+	has := fmt.Sprint(w.Nodes)
+	if w.Max > w.Nodes {
+		has = fmt.Sprintf("%d of at most %d", w.Nodes, w.Max)
+	}
+	text := fmt.Sprintf("It needs %s; the cluster has %s, %d of them free.", count(w.Needs, "node"), has, w.Free)
+	if w.Head {
+		return "It is next. " + text
 	}
 	var before []string
 	if w.Higher > 0 {
@@ -85,23 +90,17 @@ func (w Wait) String() string {
 		before = append(before, count(w.Own, "job")+" of yours")
 	}
 	if w.People > 0 {
-		before = append(before, "the turn of "+count(w.People, "person")+" who used less")
+		before = append(before, "the turn of others who used less")
 	}
 	if before == nil {
-		return fmt.Sprintf("It needs %s; of the cluster's %d, %d are free.", count(w.Needs, "node"), w.Nodes, w.Free)
+		return text
 	}
-	return fmt.Sprintf("Before it: %s. It needs %s; of the cluster's %d, %d are free.",
-		strings.Join(before, ", "), count(w.Needs, "node"), w.Nodes, w.Free)
+	return text + " Before it: " + strings.Join(before, ", ") + "."
 }
 
 func count(n int, noun string) string {
-	switch {
-	case n == 1:
+	if n == 1 {
 		return "1 " + noun
-	case noun == "person":
-		noun = "people"
-	default:
-		noun += "s"
 	}
-	return fmt.Sprintf("%d %s", n, noun)
+	return fmt.Sprintf("%d %ss", n, noun)
 }

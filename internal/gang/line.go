@@ -156,7 +156,7 @@ func (l *line) grow(into *chunk, j *job) {
 // divide makes two chunks of a full one. The last chunk keeps most of its jobs, since jobs mostly come at the end.
 func (l *line) divide(c *chunk, heap uint32) {
 	low, rest := split(l.root, c.jobs[0])
-	_, high := split(rest, c.jobs[chunkJobs-1])
+	high := rest.withoutFirst()
 	at := chunkJobs / 2
 	if high == nil {
 		at = chunkJobs - 1
@@ -164,12 +164,58 @@ func (l *line) divide(c *chunk, heap uint32) {
 	upper := newChunk(slices.Clone(c.jobs[at:]), heap)
 	clear(c.jobs[at:])
 	c.jobs = c.jobs[:at]
+	c.left, c.right = nil, nil
 	c.pull()
 	l.root = merge(merge(low, c), merge(upper, high))
 }
 
 // remove takes a job out.
-func (l *line) remove(j *job) { l.root = l.root.remove(j) }
+func (l *line) remove(j *job) {
+	c := l.find(j)
+	l.root = l.root.remove(j)
+	if len(c.jobs) > 0 && len(c.jobs) <= chunkJobs/4 {
+		l.join(c)
+	}
+}
+
+// join makes one chunk of a sparse one and a neighbour, if that leaves room.
+func (l *line) join(c *chunk) {
+	prev, next := l.beside(c)
+	if next != nil && len(c.jobs)+len(next.jobs) <= chunkJobs*3/4 {
+		l.absorb(c, next)
+	}
+	if prev != nil && len(prev.jobs)+len(c.jobs) <= chunkJobs*3/4 {
+		l.absorb(prev, c)
+	}
+}
+
+// beside returns the chunks before and after one.
+func (l *line) beside(c *chunk) (prev, next *chunk) {
+	for at := l.root; at != nil; {
+		switch {
+		case before(at.jobs[0], c.jobs[0]) < 0:
+			prev, at = at, at.right
+		case at == c:
+			at = c.left // all chunks there are before c; those after it are to the right
+			for r := c.right; r != nil; r = r.left {
+				next = r
+			}
+		default:
+			next, at = at, at.left
+		}
+	}
+	return prev, next
+}
+
+// absorb moves the jobs of a chunk to the one before it.
+func (l *line) absorb(c, next *chunk) {
+	low, rest := split(l.root, c.jobs[0])
+	high := rest.withoutFirst().withoutFirst()
+	c.jobs = append(c.jobs, next.jobs...)
+	c.left, c.right = nil, nil
+	c.pull()
+	l.root = merge(merge(low, c), high)
+}
 
 func (c *chunk) remove(j *job) *chunk {
 	c.size--
@@ -179,6 +225,7 @@ func (c *chunk) remove(j *job) *chunk {
 	case before(j, c.jobs[len(c.jobs)-1]) > 0:
 		c.right = c.right.remove(j)
 	case len(c.jobs) == 1:
+		c.jobs = nil
 		return merge(c.left, c.right)
 	default:
 		i, _ := slices.BinarySearchFunc(c.jobs, j, before)
@@ -243,6 +290,16 @@ func split(c *chunk, at *job) (low, high *chunk) {
 	low, c.left = split(c.left, at)
 	c.pull()
 	return low, c
+}
+
+// withoutFirst returns a tree without its first chunk.
+func (c *chunk) withoutFirst() *chunk {
+	if c.left == nil {
+		return c.right
+	}
+	c.left = c.left.withoutFirst()
+	c.pull()
+	return c
 }
 
 // merge joins two trees, all of the first before all of the second.

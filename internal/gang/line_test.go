@@ -13,13 +13,21 @@ func TestLineFindsTheFirstThatFits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l, q := &line{}, New(Options{})
 		jobs := fillLine(t, l, q)
-		for range rapid.IntRange(0, len(jobs)).Draw(t, "removals") {
-			i := rapid.IntRange(0, len(jobs)-1).Draw(t, "job")
-			l.remove(jobs[i])
-			jobs = slices.Delete(jobs, i, i+1)
+		keep, by := rapid.IntRange(1, 30).Draw(t, "keep one in"), rapid.SampledFrom([]int{1, 7, 101}).Draw(t, "by")
+		var kept []*job
+		for i, j := range jobs {
+			if i*by%keep > 0 {
+				l.remove(j)
+			} else {
+				kept = append(kept, j)
+			}
 		}
+		jobs = kept
 		if all := checkLine(t, l); !slices.Equal(all, jobs) {
 			t.Fatal("other jobs than were put in")
+		}
+		if n := l.root.chunks(); n > 2+len(jobs)*8/chunkJobs {
+			t.Fatalf("%d chunks for %d jobs", n, len(jobs))
 		}
 		for range 20 {
 			h := hole{
@@ -36,6 +44,13 @@ func TestLineFindsTheFirstThatFits(t *testing.T) {
 			}
 		}
 	})
+}
+
+func (c *chunk) chunks() int {
+	if c == nil {
+		return 0
+	}
+	return 1 + c.left.chunks() + c.right.chunks()
 }
 
 // fillLine puts jobs into a line, some out of order, and returns them in order.

@@ -247,3 +247,25 @@ func TestSubmitRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestExplain(t *testing.T) {
+	w := newWorld(t, Options{}, 2, 1)
+	w.submit("run a 1 60 0")
+	w.places("run")
+	w.submit("wide a 2 60 0", "huge a 9 60 0", "third a 2 60 0", "other b 2 60 0", "low c 1 90 -1000")
+	w.places("")
+	for id, want := range map[string]string{
+		"wide":  "It needs 2 nodes; the cluster has 2, 1 of them free. Before it: the turn of others who used less.",
+		"other": "It is next. It needs 2 nodes; the cluster has 2, 1 of them free.",
+		"huge":  "It needs 9 nodes and the cluster can have 2. Make the cluster larger or the job narrower.",
+		"third": "It needs 2 nodes; the cluster has 2, 1 of them free. Before it: 2 jobs of yours, the turn of others who used less.",
+		"low":   "It needs 1 node; the cluster has 2, 1 of them free. Before it: 4 jobs of higher priority.",
+	} {
+		if got, ok := w.Explain(id, w.now); !ok || got.String() != want {
+			t.Errorf("%s: %q, want %q", id, got, want)
+		}
+	}
+	if _, ok := w.Explain("run", w.now); ok {
+		t.Error("a job that runs does not wait")
+	}
+}

@@ -59,7 +59,7 @@ func (c *machine) submit(j Job) {
 
 func (c *machine) Requeue(t *rapid.T) {
 	if len(c.over) == 0 {
-		t.Skip()
+		return
 	}
 	i := rapid.IntRange(0, len(c.over)-1).Draw(t, "job")
 	c.submit(c.over[i])
@@ -68,7 +68,7 @@ func (c *machine) Requeue(t *rapid.T) {
 
 func (c *machine) Withdraw(t *rapid.T) {
 	if len(c.m.jobs) == 0 {
-		t.Skip()
+		return
 	}
 	j := rapid.SampledFrom(c.m.jobs).Draw(t, "job")
 	if !c.q.Withdraw(j.ID) {
@@ -79,7 +79,7 @@ func (c *machine) Withdraw(t *rapid.T) {
 
 func (c *machine) Finish(t *rapid.T) {
 	if len(c.m.runs) == 0 {
-		t.Skip()
+		return
 	}
 	r := rapid.SampledFrom(c.m.runs).Draw(t, "run")
 	if !c.q.Finished(r.job.ID, c.now) {
@@ -91,7 +91,7 @@ func (c *machine) Finish(t *rapid.T) {
 
 func (c *machine) Adopt(t *rapid.T) {
 	if len(c.m.jobs) == 0 || rapid.IntRange(0, 9).Draw(t, "seldom") > 0 {
-		t.Skip()
+		return
 	}
 	j := rapid.SampledFrom(c.m.jobs).Draw(t, "job")
 	on := rapid.SliceOfNDistinct(rapid.IntRange(0, 9), j.Nodes, j.Nodes, rapid.ID).Draw(t, "nodes")
@@ -174,6 +174,7 @@ func (c *machine) Check(t *rapid.T) {
 	c.checkNodes(t)
 	c.checkLines(t)
 	c.checkDemand(t)
+	c.checkExplain(t)
 }
 
 func (c *machine) checkPeople(t *rapid.T) {
@@ -291,6 +292,28 @@ func (c *machine) checkDemand(t *rapid.T) {
 	}
 	if got := c.q.Demand(5); got != want {
 		t.Fatal(cmp.Diff(want, got))
+	}
+}
+
+func (c *machine) checkExplain(t *rapid.T) {
+	for _, j := range c.m.jobs {
+		want := Wait{Needs: j.Nodes, Free: len(c.m.open()), Nodes: c.m.takers(), Max: c.m.options.MaxNodes}
+		for _, o := range c.m.jobs {
+			if o.Priority > j.Priority {
+				want.Higher++
+			}
+			if o.Priority == j.Priority && o.Person == j.Person && o.Seq < j.Seq {
+				want.Own++
+			}
+		}
+		got, ok := c.q.Explain(j.ID, c.now)
+		if got.Head != (c.q.Reserved().Job == j.ID) || got.People > 2 || got.String() == "" {
+			t.Fatalf("%s: %+v", j.ID, got)
+		}
+		got.Head, got.By, got.People = false, time.Time{}, 0
+		if !ok || got != want {
+			t.Fatalf("%s: %+v, want %+v", j.ID, got, want)
+		}
 	}
 }
 
