@@ -11,6 +11,8 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+
+	"lido.dev/lido/internal/store"
 )
 
 // Caller is who a request comes from.
@@ -68,6 +70,10 @@ type Type struct {
 	List                          Handler            // GET on the collection, in any scope
 	Post                          Handler            // POST on the path of the collection
 	Actions                       map[string]Handler // POST on a resource; keys in any case
+
+	// Rehearse does what Put does, shows the document as it would be stored, and takes it all back. nil where a type
+	// cannot.
+	Rehearse func(ctx context.Context, r *Request, see func(*store.Tx, *store.Doc) error) error
 }
 
 // Door is the way into lido's resources, the same for HTTP and for a deployment.

@@ -65,7 +65,7 @@ func (s *Server) Document(d Document) Type {
 	if d.Created == 0 {
 		h.Created = http.StatusCreated
 	}
-	return Type{Name: d.Name, APIVersions: d.APIVersions, Get: h.get, Put: h.put, Patch: h.put, Delete: h.remove, List: h.list, Actions: d.Actions}
+	return Type{Name: d.Name, APIVersions: d.APIVersions, Get: h.get, Put: h.put, Patch: h.put, Delete: h.remove, List: h.list, Actions: d.Actions, Rehearse: h.rehearse}
 }
 
 type documents struct {

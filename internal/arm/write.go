@@ -27,27 +27,57 @@ func (h *documents) put(ctx context.Context, r *Request) (*Response, error) {
 }
 
 func (h *documents) write(ctx context.Context, tx *store.Tx, r *Request, sent map[string]any, resp *Response) error {
-	old, err := h.existing(tx, r)
-	if err != nil {
-		return err
-	}
-	a := &Admission{Tx: tx, Request: r, ID: r.ID, Old: old, Patch: r.Method == http.MethodPatch}
-	if a.Body, err = h.wish(tx, a, sent); err != nil {
-		return err
-	}
-	if err := h.check(a); err != nil {
-		return err
-	}
-	if h.Admit != nil {
-		if err := h.Admit(ctx, a); err != nil {
-			return err
-		}
-	}
-	d, err := h.store(a)
+	a, d, err := h.admit(ctx, tx, r, sent)
 	if err != nil {
 		return err
 	}
 	return h.answerWrite(ctx, a, d, resp)
+}
+
+// admit checks a wish and stores it.
+func (h *documents) admit(ctx context.Context, tx *store.Tx, r *Request, sent map[string]any) (*Admission, *store.Doc, error) {
+	old, err := h.existing(tx, r)
+	if err != nil {
+		return nil, nil, err
+	}
+	a := &Admission{Tx: tx, Request: r, ID: r.ID, Old: old, Patch: r.Method == http.MethodPatch}
+	if a.Body, err = h.wish(tx, a, sent); err != nil {
+		return nil, nil, err
+	}
+	if err := h.check(a); err != nil {
+		return nil, nil, err
+	}
+	if h.Admit != nil {
+		if err := h.Admit(ctx, a); err != nil {
+			return nil, nil, err
+		}
+	}
+	d, err := h.store(a)
+	return a, d, err
+}
+
+// errRehearsed takes a rehearsal back.
+var errRehearsed = errors.New("only rehearsed")
+
+func (h *documents) rehearse(ctx context.Context, r *Request, see func(*store.Tx, *store.Doc) error) error {
+	sent, err := r.BodyMap()
+	if err != nil {
+		return err
+	}
+	err = h.Store.Update(ctx, func(tx *store.Tx) error {
+		_, d, err := h.admit(ctx, tx, r, sent)
+		if err != nil {
+			return err
+		}
+		if err := see(tx, d); err != nil {
+			return err
+		}
+		return errRehearsed
+	})
+	if errors.Is(err, errRehearsed) {
+		return nil
+	}
+	return err
 }
 
 func (h *documents) existing(tx *store.Tx, r *Request) (*store.Doc, error) {

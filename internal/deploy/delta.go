@@ -19,9 +19,12 @@ type delta struct {
 // notCompared are members that tell a resource rather than describe it.
 var notCompared = map[string]bool{"id": true, "name": true, "type": true, "apiversion": true}
 
-// compareMembers compares the members that the template gives. Those that only the resource has are lido's own, or
-// defaults; but tags that the template leaves out will go.
-func compareMembers(before, after template.Value, top bool) []delta {
+// contrast compares what is with what will be. If it is exact, a member that will not be is one that goes; if not, the
+// template may just not mention it, but for tags.
+type contrast struct{ exact bool }
+
+// members compares the members of objects.
+func (c contrast) members(before, after template.Value, top bool) []delta {
 	var out []delta
 	for _, key := range after.Keys() {
 		if top && notCompared[strings.ToLower(key)] {
@@ -29,12 +32,15 @@ func compareMembers(before, after template.Value, top bool) []delta {
 		}
 		a, _ := after.Get(key)
 		b, had := before.Get(key)
-		if top && strings.EqualFold(key, "tags") && had {
+		if !c.exact && top && strings.EqualFold(key, "tags") && had {
 			out = append(out, under(key, removed(b, a))...)
 		}
-		if d := compareValue(key, b, a, had); d != nil {
+		if d := c.value(key, b, a, had); d != nil {
 			out = append(out, *d...)
 		}
+	}
+	if c.exact {
+		out = append(out, removed(before, after)...)
 	}
 	return out
 }
@@ -45,6 +51,9 @@ func removed(before, after template.Value) []delta {
 	for _, key := range before.Keys() {
 		if _, ok := after.Get(key); !ok {
 			b, _ := before.Get(key)
+			if b.Kind() == template.Null || empty(b) {
+				continue
+			}
 			shown := veiled(b)
 			out = append(out, delta{Path: key, Type: "Delete", Before: &shown})
 		}
@@ -60,8 +69,8 @@ func under(key string, list []delta) []delta {
 	return list
 }
 
-// compareValue compares one value; nil when there is no difference.
-func compareValue(path string, before, after template.Value, had bool) *[]delta {
+// value compares one value; nil when there is no difference.
+func (c contrast) value(path string, before, after template.Value, had bool) *[]delta {
 	switch {
 	case after.Kind() == template.Unknown, after.Kind() == template.Null && !had:
 		return nil
@@ -72,10 +81,10 @@ func compareValue(path string, before, after template.Value, had bool) *[]delta 
 		shown := veiled(after)
 		return &[]delta{{Path: path, Type: "Create", After: &shown}}
 	case before.Kind() == template.Object && after.Kind() == template.Object:
-		list := under(path, compareMembers(before, after, false))
+		list := under(path, c.members(before, after, false))
 		return &list
 	case before.Kind() == template.Array && after.Kind() == template.Array:
-		children := compareItems(before.Items(), after.Items())
+		children := c.items(before.Items(), after.Items())
 		if len(children) == 0 {
 			return nil
 		}
@@ -91,8 +100,11 @@ func empty(v template.Value) bool {
 	return (v.Kind() == template.Array || v.Kind() == template.Object) && v.Len() == 0
 }
 
-// compareItems compares elements: those with names by their names, others by their place.
-func compareItems(before, after []template.Value) []delta {
+// items compares elements: objects by their names if they have any, else by their place; others go or come.
+func (c contrast) items(before, after []template.Value) []delta {
+	if scalars(before) && scalars(after) {
+		return scalarItems(before, after)
+	}
 	var out []delta
 	taken := make([]bool, len(before))
 	for i, a := range after {
@@ -106,7 +118,7 @@ func compareItems(before, after []template.Value) []delta {
 			continue
 		}
 		taken[at] = true
-		if d := compareValue(strconv.Itoa(i), before[at], a, true); d != nil && len(*d) > 0 {
+		if d := c.value(strconv.Itoa(i), before[at], a, true); d != nil && len(*d) > 0 {
 			out = append(out, delta{Path: strconv.Itoa(i), Type: "Modify", Children: inside(*d, strconv.Itoa(i))})
 		}
 	}
@@ -117,6 +129,54 @@ func compareItems(before, after []template.Value) []delta {
 		}
 	}
 	return out
+}
+
+func scalars(list []template.Value) bool {
+	for _, v := range list {
+		if v.Kind() == template.Array || v.Kind() == template.Object || v.Kind() == template.Unknown {
+			return false
+		}
+	}
+	return true
+}
+
+// scalarItems tells which elements go, by their old places, and which come, by their new ones. If none do, but the order
+// changed, those that change places go and come.
+func scalarItems(before, after []template.Value) []delta {
+	gone, come := without(before, after), without(after, before)
+	if len(gone)+len(come) == 0 && len(before) == len(after) {
+		for i := range before {
+			if !same(before[i], after[i]) {
+				gone, come = append(gone, i), append(come, i)
+			}
+		}
+	}
+	var out []delta
+	for _, i := range gone {
+		shown := veiled(before[i])
+		out = append(out, delta{Path: strconv.Itoa(i), Type: "Delete", Before: &shown})
+	}
+	for _, i := range come {
+		shown := veiled(after[i])
+		out = append(out, delta{Path: strconv.Itoa(i), Type: "Create", After: &shown})
+	}
+	return out
+}
+
+// without are the places of a's elements that b does not have.
+func without(a, b []template.Value) (places []int) {
+	taken := make([]bool, len(b))
+next:
+	for i, v := range a {
+		for j, w := range b {
+			if !taken[j] && same(v, w) {
+				taken[j] = true
+				continue next
+			}
+		}
+		places = append(places, i)
+	}
+	return places
 }
 
 // inside takes the element's own number off the paths of the differences in it.

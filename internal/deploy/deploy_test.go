@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"lido.dev/lido/internal/arm"
+	"lido.dev/lido/internal/template"
 )
 
 const zooTemplate = `{` + head + `
@@ -323,12 +325,57 @@ func TestWhatIf(t *testing.T) {
 	}
 	l.ok("PUT", sub+"/resourceGroups/zoo/providers/Test.Zoo/nets/stray", `{"location":"local"}`)
 	other := strings.ReplaceAll(strings.ReplaceAll(zooProperties, `"count": 2`, `"count": 3, "more": [1]`), "pass-word-1", "pass-word-10")
-	if got := changes(other); got["lion"] != "Modify Modify:properties.lock Modify:properties.count Create:properties.more" || got["stray"] != "Ignore" {
+	if got := changes(other); got["lion"] != "Modify Modify:properties.count Modify:properties.lock Create:properties.more" || got["stray"] != "Ignore" {
 		t.Errorf("changed: %v", got)
+	}
+	if got := changes(strings.Replace(zooProperties, `, "count": 2`, "", 1)); got["lion"] != "Modify Delete:properties.count" {
+		t.Errorf("left out: %v", got)
 	}
 	if got := changes(strings.Replace(zooProperties, "incremental", "Complete", 1)); got["stray"] != "Delete" {
 		t.Errorf("complete: %v", got)
 	}
+	idsOnly := zooProperties + `, "whatIfSettings": {"resultFormat": "ResourceIdOnly"}`
+	if got := changes(strings.Replace(idsOnly, `"name": "net"`, `"name": "web"`, 1)); got["lion"] != "Deploy" || got["web"] != "Create" || got["stray"] != "Ignore" {
+		t.Errorf("ids only: %v", got)
+	}
+}
+
+// TestDelta compares bodies as what-if does: type and path of each difference, and of those inside.
+func TestDelta(t *testing.T) {
+	for _, c := range []struct{ name, before, after, exact, template string }{
+		{"nothing", `{"a": {"b": [1, {"name": "x"}]}}`, `{"a": {"b": [1, {"name": "x"}]}}`, "", ""},
+		{"of scalars", `{"a": "x", "n": 1}`, `{"a": "y", "n": "1"}`, "Modify:a", "Modify:a"},
+		{"what the template leaves out", `{"a": 1, "b": {"c": 2}, "tags": {"t": "1"}}`, `{"tags": {}}`, "Delete:tags.t Delete:a Delete:b", "Delete:tags.t"},
+		{"empty or null", `{"a": [], "b": null}`, `{"c": {}, "d": null}`, "", ""},
+		{"inside objects", `{"a": {"b": {"c": 1}}}`, `{"a": {"b": {"d": 1}}}`, "Create:a.b.d Delete:a.b.c", "Create:a.b.d"},
+		{"lists of texts", `{"a": ["10.0.0.0/16"]}`, `{"a": ["10.0.0.0/15"]}`, "Array:a(Delete:0 Create:0)", "Array:a(Delete:0 Create:0)"},
+		{"one more text in front", `{"a": ["x", "y"]}`, `{"a": ["w", "x", "y"]}`, "Array:a(Create:0)", "Array:a(Create:0)"},
+		{"other order of texts", `{"a": ["x", "y", "z"]}`, `{"a": ["y", "x", "z"]}`, "Array:a(Delete:0 Delete:1 Create:0 Create:1)", "Array:a(Delete:0 Delete:1 Create:0 Create:1)"},
+		{"named things", `{"a": [{"name": "1", "v": 1}, {"name": "2", "v": 2}]}`, `{"a": [{"name": "2", "v": 3}]}`, "Array:a(Modify:0(Modify:v) Delete:0)", "Array:a(Modify:0(Modify:v) Delete:0)"},
+		{"a list for a text", `{"a": "x"}`, `{"a": ["x"]}`, "Modify:a", "Modify:a"},
+	} {
+		var before, after template.Value
+		if err := errors.Join(before.UnmarshalJSON([]byte(c.before)), after.UnmarshalJSON([]byte(c.after))); err != nil {
+			t.Fatal(err)
+		}
+		for exact, want := range map[bool]string{true: c.exact, false: c.template} {
+			if got := shownDeltas(contrast{exact}.members(before, after, true)); got != want {
+				t.Errorf("%s (exact: %v): %s, want %s", c.name, exact, got, want)
+			}
+		}
+	}
+}
+
+func shownDeltas(list []delta) string {
+	var out []string
+	for _, d := range list {
+		s := d.Type + ":" + d.Path
+		if len(d.Children) > 0 {
+			s += "(" + shownDeltas(d.Children) + ")"
+		}
+		out = append(out, s)
+	}
+	return strings.Join(out, " ")
 }
 
 // TestGroupGoesUnderDeployment: deleting a group ends the deployment that is filling it.

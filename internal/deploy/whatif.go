@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"strings"
 
 	"lido.dev/lido/internal/arm"
@@ -15,17 +16,20 @@ import (
 // change is what a deployment would do to one resource, as what-if shows it.
 type change struct {
 	ResourceID string          `json:"resourceId"`
-	Type       string          `json:"changeType"` // Create, Modify, NoChange, Delete, Ignore, Unsupported
+	Type       string          `json:"changeType"` // Create, Modify, NoChange, Deploy, Delete, Ignore, Unsupported
 	Reason     string          `json:"unsupportedReason,omitempty"`
 	Before     *template.Value `json:"before,omitempty"`
 	After      *template.Value `json:"after,omitempty"`
 	Delta      []delta         `json:"delta,omitempty"`
 }
 
-// whatIf says what a deployment would change. It compares what the template says with what was wished before; what the
-// template leaves to lido is no change.
+// whatIf says what a deployment would change.
 func (m *Room) whatIf(ctx context.Context, r *arm.Request) (*arm.Response, error) {
 	w := &forecast{Room: m, ctx: ctx, r: r, seen: map[string]bool{}}
+	if body, err := template.Read(r.Body); err == nil {
+		format := body.At("properties", "whatIfSettings", "resultFormat").Str()
+		w.idsOnly = strings.EqualFold(format, "ResourceIdOnly")
+	}
 	rec, err := w.plan(r, 0, nil)
 	if err != nil {
 		return nil, err
@@ -47,6 +51,7 @@ type forecast struct {
 	*Room
 	ctx     context.Context
 	r       *arm.Request
+	idsOnly bool // tell which resources are deployed, not what changes in them
 	changes []change
 	seen    map[string]bool // lower-cased ids that the deployment names
 }
@@ -84,11 +89,16 @@ func (w *forecast) resource(rec *record, p *template.Resource, body template.Val
 		return err
 	}
 	c := change{ResourceID: p.ID, Type: "Create"}
-	if before.Kind() == template.Null {
+	switch exists := before.Kind() != template.Null; {
+	case w.idsOnly && exists:
+		c.Type = "Deploy"
+	case w.idsOnly:
+	case !exists:
 		shown := veiled(after)
 		c.After = &shown
-	} else {
-		c.Delta = compareMembers(before, after, true)
+	default:
+		after, exact := w.rehearsed(rec, p, body, after)
+		c.Delta = contrast{exact}.members(before, after, true)
 		c.Type = "Modify"
 		if len(c.Delta) == 0 {
 			c.Type = "NoChange"
@@ -98,6 +108,42 @@ func (w *forecast) resource(rec *record, p *template.Resource, body template.Val
 	}
 	w.changes = append(w.changes, c)
 	return nil
+}
+
+// rehearsed is what a resource that is there already would be wished to be after the deployment, defaults and all, so that
+// what the template leaves out is seen to go. Where that cannot be found out, since something it needs is not there yet,
+// it is what the template says, and exact is false.
+func (w *forecast) rehearsed(rec *record, p *template.Resource, body, plain template.Value) (after template.Value, exact bool) {
+	id := arm.ParsePath(p.ID)
+	t := w.Server.Lookup(id.Type())
+	if t == nil || t.Rehearse == nil || !body.Known() {
+		return plain, false
+	}
+	r := &arm.Request{Method: http.MethodPut, ID: id, APIVersion: p.APIVersion, Caller: w.r.Caller, BaseURL: w.r.BaseURL,
+		CorrelationID: w.r.CorrelationID, Query: map[string][]string{}}
+	var err error
+	if r.Body, r.Secrets, err = requestBody(rec, p, body); err != nil {
+		return plain, false
+	}
+	err = t.Rehearse(w.ctx, r, func(tx *store.Tx, d *store.Doc) error {
+		after, err = w.wished(tx, d)
+		return err
+	})
+	if err != nil {
+		return plain, false
+	}
+	return after, true
+}
+
+// wished is what a document wishes for, with its secrets opened and marked.
+func (w *forecast) wished(tx *store.Tx, d *store.Doc) (template.Value, error) {
+	var desired template.Value
+	if err := json.Unmarshal(d.Desired, &desired); err != nil {
+		return desired, err
+	}
+	world := &world{Room: w.Room, ctx: w.ctx}
+	v, err := world.open(tx, d.ID, desired)
+	return described(d.ID, d.APIVersion, v), err
 }
 
 func (w *forecast) nested(rec *record, p *template.Resource, body template.Value, depth int, coming groups) error {
@@ -138,6 +184,9 @@ func (w *forecast) rest(rec *record) error {
 		if rec.Mode == modeComplete {
 			c.Type, c.After = "Delete", nil
 		}
+		if w.idsOnly {
+			c.Before, c.After = nil, nil
+		}
 		w.changes = append(w.changes, c)
 	}
 	return nil
@@ -147,23 +196,16 @@ func (w *forecast) rest(rec *record) error {
 // resource is part of another's document; null when there is none.
 func (w *forecast) before(id string) (template.Value, error) {
 	var v template.Value
-	var doc *store.Doc
 	err := w.store.View(w.ctx, func(tx *store.Tx) error {
 		d, err := tx.Get(id)
 		if err != nil {
 			return err
 		}
-		doc = d
-		var desired template.Value
-		if err := json.Unmarshal(d.Desired, &desired); err != nil {
-			return err
-		}
-		world := &world{Room: w.Room, ctx: w.ctx}
-		v, err = world.open(tx, d.ID, desired)
+		v, err = w.wished(tx, d)
 		return err
 	})
 	if err == nil {
-		return described(doc.ID, doc.APIVersion, v), nil
+		return v, nil
 	}
 	if !errors.Is(err, store.ErrNotFound) {
 		return v, err
