@@ -431,3 +431,45 @@ func TestHistoryIsBounded(t *testing.T) {
 		t.Errorf("the oldest is there: %d", code)
 	}
 }
+
+func TestOutputNames(t *testing.T) {
+	for name, want := range map[string]string{"VMSS": "vmss", "ResourceID": "resourceID", "IPAddress": "ipAddress", "TRANS_Test": "tranS_Test", "already": "already", "X": "x", "": "", "A1": "a1"} {
+		if got := camelCase(name); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
+func TestRollback(t *testing.T) {
+	l := newLido(t)
+	l.deploy("good", zooProperties)
+	broken := strings.Replace(zooProperties, `"name": "net"`, `"name": "web"`, 1) + `, "onErrorDeployment": {"type": "LastSuccessful"}`
+	broken = strings.Replace(broken, "Test.Zoo/nets', 'net'", "Test.Zoo/nets', 'web'", 1)
+	broken = strings.Replace(broken, `"count": 2`, `"count": 2, "reject": true`, 1)
+	op, d := l.deploy("bad", broken)
+	if op["status"] != "Failed" || at(d, "properties", "onErrorDeployment", "deploymentName") != "good" {
+		t.Fatalf("%s %s", pretty(op), pretty(d))
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		d = l.ok("GET", deployments+"bad", "")
+		state := at(d, "properties", "onErrorDeployment", "provisioningState")
+		if state == "Succeeded" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the earlier deployment does not run: %s\n%s", pretty(d), l.errors())
+		}
+	}
+	good := l.ok("GET", deployments+"good", "")
+	if at(good, "properties", "mode") != "Complete" || at(good, "properties", "provisioningState") != "Succeeded" {
+		t.Errorf("good: %s", pretty(good))
+	}
+	l.ok("GET", sub+"/resourceGroups/zoo/providers/Test.Zoo/nets/net", "")
+	if code, _, _ := l.call("GET", sub+"/resourceGroups/zoo/providers/Test.Zoo/nets/web", ""); code != 404 {
+		t.Errorf("what the failed deployment made: %d", code)
+	}
+	code, m, _ := l.call("PUT", deployments+"bad", `{"properties": {`+strings.Replace(broken, `"LastSuccessful"`, `"SpecificDeployment", "deploymentName": "none"`, 1)+`}}`)
+	if code != 404 || at(m, "error", "code") != "OnErrorDeploymentNotFound" {
+		t.Errorf("%d %s", code, pretty(m))
+	}
+}

@@ -51,6 +51,11 @@ func (m *Room) putDeployment(ctx context.Context, r *arm.Request) (*arm.Response
 		} else if err := m.trimHistory(tx, r.ID); err != nil {
 			return err
 		}
+		if rec.OnError != nil && rec.OnError.Type == specificDeployment {
+			if _, err := rollBackTo(tx, r.ID, rec.OnError); err != nil {
+				return err
+			}
+		}
 		return m.begin(tx, r, rec, plan, resp)
 	})
 	if err != nil {
@@ -121,7 +126,7 @@ func (m *Room) begin(tx *store.Tx, r *arm.Request, rec *record, plan *template.P
 }
 
 func (m *Room) newStatus(rec *record, plan *template.Plan) *status {
-	st := &status{CorrelationID: rec.CorrelationID, Mode: rec.Mode, Location: rec.Location, Link: rec.Link, ParamsLink: rec.ParamsLink, TemplateHash: hash(rec.Template),
+	st := &status{CorrelationID: rec.CorrelationID, Mode: rec.Mode, Location: rec.Location, OnError: rec.OnError, Nested: rec.Nested, Link: rec.Link, ParamsLink: rec.ParamsLink, TemplateHash: hash(rec.Template),
 		Started: m.now(), Parameters: shownParameters(plan), Providers: m.shownProviders(plan), Dependencies: shownDependencies(plan)}
 	st.ProvisioningState = stateAccepted
 	return st

@@ -39,6 +39,10 @@ type record struct {
 
 	Group    json.RawMessage `json:"group"`              // what resourceGroup() answers; empty in a deployment to a subscription
 	Location string          `json:"location,omitempty"` // of a deployment to a subscription
+
+	OnError    *onError `json:"onErrorDeployment,omitempty"`
+	Nested     bool     `json:"nested,omitempty"`     // sent by another deployment
+	RollbackOf string   `json:"rollbackOf,omitempty"` // id of the deployment whose failure made this one run again
 }
 
 // templateLink says where a template is.
@@ -58,6 +62,8 @@ type status struct {
 	CorrelationID string        `json:"correlationId"`
 	Mode          string        `json:"mode"`
 	Location      string        `json:"location,omitempty"`
+	OnError       *onError      `json:"onErrorDeployment,omitempty"`
+	Nested        bool          `json:"nested,omitempty"`
 	Link          *templateLink `json:"templateLink,omitempty"`
 	ParamsLink    *templateLink `json:"parametersLink,omitempty"`
 	TemplateHash  string        `json:"templateHash"`

@@ -31,6 +31,9 @@ func render(d *store.Doc) map[string]any {
 	if st.ParamsLink != nil {
 		props["parametersLink"] = shownLink(st.ParamsLink)
 	}
+	if st.OnError != nil {
+		props["onErrorDeployment"] = st.OnError
+	}
 	if st.Error != nil {
 		props["error"] = st.Error
 	}

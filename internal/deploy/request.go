@@ -69,8 +69,11 @@ func (m *Room) newRecord(ctx context.Context, r *arm.Request, coming groups) (*r
 		return nil, arm.BadRequest("InvalidRequestContent", "properties", "The request content was invalid: the deployment has no 'properties'.")
 	}
 	rec := &record{ID: r.ID.String(), Caller: r.Caller, BaseURL: r.BaseURL, Subscription: r.ID.Subscription(), CorrelationID: r.CorrelationID,
-		APIVersion: r.APIVersion, Now: m.now(), Seed: uuid.NewString()}
+		APIVersion: r.APIVersion, Now: m.now(), Seed: uuid.NewString(), Nested: isNested(ctx)}
 	if rec.Mode, err = modeOf(props.Get("mode")); err != nil {
+		return nil, err
+	}
+	if err := readOnError(rec, props.Get("onErrorDeployment")); err != nil {
 		return nil, err
 	}
 	if err := m.readTemplate(ctx, rec, props, r.Body); err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"unicode"
 
 	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/secret"
@@ -190,6 +191,16 @@ func (x *runner) finish(ctx context.Context, outputs []template.Output, failure 
 		} else if st.Outputs, err = x.seal(tx, outputs); err != nil {
 			return err
 		}
+		if failure != nil && x.rec.OnError != nil {
+			if err := x.rollBack(tx, d, st); err != nil {
+				return err
+			}
+		}
+		if x.rec.RollbackOf != "" {
+			if err := x.rolledBack(tx, st.ProvisioningState); err != nil {
+				return err
+			}
+		}
 		st.Resources = x.deployed()
 		if err := x.flushTx(tx); err != nil {
 			return err
@@ -230,9 +241,22 @@ func (x *runner) seal(tx *store.Tx, outputs []template.Output) (any, error) {
 			failed = errors.Join(failed, err)
 			return template.StringValue(token)
 		})
-		out[o.Name] = map[string]any{"type": typeNames[strings.ToLower(o.Type)], "value": plainOf(v)}
+		out[camelCase(o.Name)] = map[string]any{"type": typeNames[strings.ToLower(o.Type)], "value": plainOf(v)}
 	}
 	return out, failed
+}
+
+// camelCase makes the name of an output what Azure makes of it: capitals that it begins with become small, but for one
+// that begins a word.
+func camelCase(name string) string {
+	s := []rune(name)
+	for i := range s {
+		if !unicode.IsUpper(s[i]) || i > 0 && i+1 < len(s) && !unicode.IsUpper(s[i+1]) {
+			break
+		}
+		s[i] = unicode.ToLower(s[i])
+	}
+	return string(s)
 }
 
 // deployed are the ids of what the run deployed.
