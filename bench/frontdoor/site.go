@@ -91,12 +91,18 @@ func (s *site) makeClient() error {
 
 func clientAddress(i int) string { return fmt.Sprintf("172.20.1.%d", 1+i) }
 
-// plugMachine connects the machine's namespace to a bridge in another.
-func (s *site) plugMachine(into, bridge, mac string) error {
-	if err := script(into, "ip link add m0 type veth peer name eth0 netns "+s.machine, "ip link set m0 master "+bridge+" up"); err != nil {
+// onBridge and routed are ways to connect a machine's link, m0: as most hosts do, and as lido does.
+const (
+	onBridge = "ip link set m0 master br0"
+	routed   = "ip neigh add " + backend + " lladdr " + machineMAC + " dev m0; ip route add " + backend + " dev m0 src 10.0.0.1"
+)
+
+// plugMachine connects the machine's namespace to another.
+func (s *site) plugMachine(into, how string) error {
+	if err := script(into, "ip link add m0 type veth peer name eth0 netns "+s.machine, "ip link set m0 up", how); err != nil {
 		return err
 	}
-	return script(s.machine, "ip link set lo up", "ip link set eth0 address "+mac+" up", "ip addr add "+backend+"/24 dev eth0",
+	return script(s.machine, "ip link set lo up", "ip link set eth0 address "+machineMAC+" up", "ip addr add "+backend+"/24 dev eth0",
 		"ip route add default via 10.0.0.1")
 }
 
@@ -106,7 +112,7 @@ func (s *site) flat() error {
 	if err := script(s.host, "ip link add br0 type bridge", "ip addr add 10.0.0.1/24 dev br0", "ip link set br0 up"); err != nil {
 		return err
 	}
-	return s.plugMachine(s.host, "br0", machineMAC)
+	return s.plugMachine(s.host, onBridge)
 }
 
 func setUpNone(_ context.Context, s *site) error {
@@ -136,7 +142,7 @@ func setUpDNATInNamespace(_ context.Context, s *site) error {
 		"sysctl -qw net.ipv4.ip_forward=1", "ip link add br0 type bridge", "ip addr add 10.0.0.1/24 dev br0", "ip link set br0 up", plainDNAT); err != nil {
 		return err
 	}
-	return s.plugMachine(ns, "br0", machineMAC)
+	return s.plugMachine(ns, onBridge)
 }
 
 const haproxyConfig = `
@@ -187,7 +193,7 @@ func setUpLido(ctx context.Context, s *site) error {
 	if err := door.Apply(ctx, n); err != nil {
 		return err
 	}
-	return s.plugMachine(n.Namespace, "br0", machineMAC)
+	return s.plugMachine(n.Namespace, routed)
 }
 
 // lidoPlan is a network as the pool's template makes it.
@@ -196,7 +202,7 @@ func lidoPlan(door *frontdoor.Door) frontdoor.Network {
 	prefix := netip.MustParsePrefix("10.0.0.0/24")
 	n := frontdoor.Network{
 		ID: "bench", Namespace: door.Namespace(1), Link: door.Link(1), Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}, Zone: "lido.internal",
-		Subnets:   []frontdoor.Subnet{{Name: "machines", Bridge: "br0", Prefix: prefix, Gateway: prefix.Addr().Next()}},
+		Subnets:   []frontdoor.Subnet{{Name: "machines", Link: "gw0", Prefix: prefix, Gateway: prefix.Addr().Next()}},
 		Machines:  []frontdoor.Machine{{Addr: machine, MAC: machineMAC, Names: []string{"m"}}},
 		FrontEnds: []frontdoor.FrontEnd{{Addr: address}},
 		Pools:     []frontdoor.Pool{{ID: "pool", Backends: []frontdoor.Backend{{Addr: machine}}}},

@@ -57,7 +57,7 @@ func (n *fakeNetwork) Detach(tx *store.Tx, id string) error {
 }
 
 func (n *fakeNetwork) NIC(context.Context, string) (machine.NIC, error) {
-	return machine.NIC{Namespace: "x", Bridge: "b", HostLink: "l", MAC: "02:00:00:00:00:01", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.4/24")}, Gateway: netip.MustParseAddr("10.0.0.1")}, nil
+	return machine.NIC{Namespace: "x", Await: "b", HostLink: "l", MAC: "02:00:00:00:00:01", Addresses: []netip.Prefix{netip.MustParsePrefix("10.0.0.4/24")}, Gateway: netip.MustParseAddr("10.0.0.1")}, nil
 }
 
 func (n *fakeNetwork) Drain(_ context.Context, id string, on bool) error {

@@ -38,7 +38,7 @@ func (n realNetwork) NIC(_ context.Context, id string) (machine.NIC, error) {
 	num := id[strings.LastIndexByte(id, '/')+1:]
 	var i byte
 	fmt.Sscan(num, &i)
-	return machine.NIC{Namespace: "lido-" + n.tag + "-t", Bridge: "br0", HostLink: "ld" + n.tag + "c" + num, MAC: fmt.Sprintf("02:00:0a:4d:01:%02x", i+1),
+	return machine.NIC{Namespace: "lido-" + n.tag + "-t", Await: "br0", HostLink: "ld" + n.tag + "c" + num, MAC: fmt.Sprintf("02:00:0a:4d:01:%02x", i+1),
 		Addresses: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 77, 1, i + 1}), 16)}, Gateway: netip.MustParseAddr("10.77.0.1")}, nil
 }
 

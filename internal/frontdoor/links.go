@@ -155,7 +155,7 @@ func inside(n *Network, t transit) error {
 	if err := holes(n); err != nil {
 		return err
 	}
-	return bridgesUp(n)
+	return gatewaysUp(n)
 }
 
 // loopbackUp gives lo the internal front ends' addresses, so that ARP for them is answered.
@@ -215,6 +215,11 @@ func uplinkUp(t transit) error {
 	if err := netlink.LinkSetUp(up); err != nil {
 		return fmt.Errorf("link %s: %w", uplink, err)
 	}
+	for _, name := range []string{"rp_filter", "proxy_arp"} { // meant for machines' links
+		if err := setSysctl("net/ipv4/conf/"+uplink+"/"+name, "0"); err != nil {
+			return err
+		}
+	}
 	all := &net.IPNet{IP: net.IPv4zero.To4(), Mask: net.CIDRMask(0, 32)}
 	err = netlink.RouteReplace(&netlink.Route{LinkIndex: up.Attrs().Index, Dst: all, Gw: t.host.AsSlice(), Flags: int(netlink.FLAG_ONLINK)})
 	if err != nil {
@@ -223,66 +228,50 @@ func uplinkUp(t transit) error {
 	return nil
 }
 
-func bridgesUp(n *Network) error {
+func gatewaysUp(n *Network) error {
 	links, err := netlink.LinkList()
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}
 	for _, l := range links {
-		wanted := slices.ContainsFunc(n.Subnets, func(s Subnet) bool { return s.Bridge == l.Attrs().Name })
+		wanted := slices.ContainsFunc(n.Subnets, func(s Subnet) bool { return s.Link == l.Attrs().Name })
 		if l.Type() == "bridge" && !wanted {
 			if err := netlink.LinkDel(l); err != nil {
-				return fmt.Errorf("remove bridge %s: %w", l.Attrs().Name, err)
+				return fmt.Errorf("remove gateway %s: %w", l.Attrs().Name, err)
 			}
 		}
 	}
 	for _, s := range n.Subnets {
-		if err := bridgeUp(n, s); err != nil {
+		if err := gatewayUp(n, s); err != nil {
 			return fmt.Errorf("subnet %q: %w", s.Name, err)
 		}
 	}
 	return nil
 }
 
-func bridgeUp(n *Network, s Subnet) error {
-	br, err := netlink.LinkByName(s.Bridge)
+// gatewayUp makes the link that has the subnet's gateway address: a bridge that never has a port, so nothing leaves by it.
+func gatewayUp(n *Network, s Subnet) error {
+	br, err := netlink.LinkByName(s.Link)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		attrs := linkAttrs(s.Bridge)
-		attrs.HardwareAddr = gatewayMAC(n.Namespace, s.Name) // else it changes with the ports
+		attrs := linkAttrs(s.Link)
 		if err = netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}); err == nil {
-			br, err = netlink.LinkByName(s.Bridge)
+			br, err = netlink.LinkByName(s.Link)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("bridge %s: %w", s.Bridge, err)
+		return fmt.Errorf("gateway %s: %w", s.Link, err)
 	}
 	if err := ensureAddrs(br, []netip.Prefix{netip.PrefixFrom(s.Gateway, s.Prefix.Bits())}); err != nil {
 		return err
 	}
 	if err := netlink.LinkSetUp(br); err != nil {
-		return fmt.Errorf("bridge %s: %w", s.Bridge, err)
-	}
-	if err := bridgeSysctls(s.Bridge); err != nil {
-		return err
+		return fmt.Errorf("gateway %s: %w", s.Link, err)
 	}
 	return neighbours(n, s, br)
 }
 
-// bridgeSysctls makes the gateway answer ARP for every machine of the subnet: frames don't pass from port to port
-// (see bridged), so machines reach each other by way of the gateway.
-func bridgeSysctls(bridge string) error {
-	for name, value := range map[string]string{
-		"conf/" + bridge + "/proxy_arp_pvlan": "1", "conf/" + bridge + "/send_redirects": "0",
-		"conf/" + bridge + "/rp_filter": "0", "neigh/" + bridge + "/proxy_delay": "0",
-	} {
-		if err := setSysctl("net/ipv4/"+name, value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// neighbours tells the gateway its machines' hardware addresses, so that none can claim another's.
+// neighbours lets packets to machines whose link isn't there vanish, as if the machine were silent. Without an entry
+// clients were told that there is no such host, and would give up on a machine that is about to start.
 func neighbours(n *Network, s Subnet, br netlink.Link) error {
 	want := map[netip.Addr]net.HardwareAddr{}
 	for _, m := range n.Machines {
@@ -320,12 +309,6 @@ func hardwareAddr(mac string) net.HardwareAddr {
 		return nil
 	}
 	return hw
-}
-
-// gatewayMAC is a locally administered address that follows from the subnet's name.
-func gatewayMAC(namespace, subnet string) net.HardwareAddr {
-	h := sha256.Sum256([]byte(namespace + "/" + subnet))
-	return net.HardwareAddr{0x02, 0x1d, h[0], h[1], h[2], h[3]}
 }
 
 // hostRoutes makes the host's routes over a transit link lead to exactly the public front ends.

@@ -1,4 +1,4 @@
-// Package frontdoor is the kernel side of one virtual network: a network namespace of its own with bridges, routes,
+// Package frontdoor is the kernel side of one virtual network: a network namespace of its own with gateways, routes,
 // packet rules, names, probes and the load balancers' front ends. It is told a plan, Network, and makes the kernel
 // match it; it knows nothing of the API that the plan was made from.
 //
@@ -27,12 +27,12 @@ type Network struct {
 	Groups    []Group
 }
 
-// Subnet is a bridge with a gateway.
+// Subnet is a part of the network's addresses with a gateway.
 type Subnet struct {
 	Name       string
-	Bridge     string       // name of its bridge in the namespace, at most 15 bytes
+	Link       string       // name of the link in the namespace that has the gateway's address, at most 15 bytes
 	Prefix     netip.Prefix // machines' addresses are within
-	Gateway    netip.Addr   // the bridge's own address, also the DNS server
+	Gateway    netip.Addr   // also the DNS server
 	NoOutbound bool         // machines here do not reach the world through address translation
 	Group      string       // id of the security group of all of it, or empty
 }

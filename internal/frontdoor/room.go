@@ -183,9 +183,6 @@ func (r *room) rulesLocked() error {
 	if err := r.writeLocked(decideTables(&r.plan, r.tables, found, provisionally)); err != nil {
 		return err
 	}
-	if _, err := bridged(&r.plan).sync(r.conn); err != nil {
-		return err
-	}
 	blind := decideTables(&r.plan, r.tables, found, finally(nil))
 	if r.machinesGoneLocked() || !maps.Equal(blind, r.tables) {
 		select {

@@ -151,14 +151,14 @@ func (d *testDoor) network(number int) Network {
 	return Network{
 		ID: fmt.Sprint("net", number), Namespace: d.door.Namespace(number), Link: d.door.Link(number),
 		Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}, Zone: "lido.internal",
-		Subnets:   []Subnet{{Name: "machines", Bridge: "br0", Prefix: prefix, Gateway: prefix.Addr().Next()}},
+		Subnets:   []Subnet{{Name: "machines", Link: "gw0", Prefix: prefix, Gateway: prefix.Addr().Next()}},
 		FrontEnds: []FrontEnd{{Addr: front}},
 		Pools:     []Pool{{ID: "pool"}},
 		Rules:     []Rule{rule(22), rule(8000)},
 	}
 }
 
-// machine is a namespace plugged into a subnet's bridge, with servers that say its name and their client's address.
+// machine is a namespace plugged into a subnet, with servers that say its name and their client's address.
 type machine struct {
 	name  string
 	addr  netip.Addr
@@ -195,7 +195,9 @@ func (m *machine) connect(d *testDoor, n *Network, s Subnet) {
 	link := "m" + m.name
 	for _, args := range [][]string{
 		{"-n", n.Namespace, "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", ns},
-		{"-n", n.Namespace, "link", "set", link, "master", s.Bridge, "up"},
+		{"-n", n.Namespace, "link", "set", link, "up"},
+		{"-n", n.Namespace, "neigh", "replace", m.addr.String(), "lladdr", m.mac, "dev", link, "nud", "permanent"},
+		{"-n", n.Namespace, "route", "replace", m.addr.String(), "dev", link, "src", s.Gateway.String()},
 		{"-n", ns, "link", "set", "eth0", "address", m.mac, "up"},
 		{"-n", ns, "link", "set", "lo", "up"},
 		{"-n", ns, "addr", "add", fmt.Sprintf("%v/%d", m.addr, s.Prefix.Bits()), "dev", "eth0"},

@@ -202,7 +202,7 @@ func forwardChain(n *Network) *chain {
 	c.rules = append(c.rules, groupJumps(n)...)
 	for _, s := range n.Subnets {
 		if s.NoOutbound {
-			c.add("no outbound access", matchLink(expr.MetaKeyIIFNAME, s.Bridge), out, refuse())
+			c.add("no outbound access", matchPrefix(offSource, s.Prefix), out, refuse())
 		}
 	}
 	c.add("the rest", accept())
@@ -286,33 +286,4 @@ func timeoutPolicy(p Protocol, idle time.Duration) *expr.CtTimeout {
 		expr.CtStateTCPRETRANS: 300, expr.CtStateTCPUNACK: 300,
 	}
 	return t
-}
-
-// bridged makes the bridge table: no frame goes from port to port, so all traffic between machines is routed and
-// meets the forward chain; and a machine speaks in no other's name.
-func bridged(n *Network) *ruleset {
-	r := &ruleset{family: nftables.TableFamilyBridge, name: tableName}
-	forward := base("forward", nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
-	senders := &set{spec: nftables.Set{Name: "senders",
-		KeyType: nftables.MustConcatSetType(nftables.TypeEtherAddr, nftables.TypeIPAddr)}}
-	r.sets = []*set{senders}
-	r.chains = []*chain{forward, senderChain()}
-	for _, m := range n.Machines {
-		if hw := hardwareAddr(m.MAC); hw != nil {
-			senders.elements = append(senders.elements, key(hw, ip4(m.Addr)))
-		}
-	}
-	return r
-}
-
-func senderChain() *chain {
-	c := base("senders", nftables.ChainTypeFilter, nftables.ChainHookPrerouting, nftables.ChainPriorityFilter, nftables.ChainPolicyDrop)
-	ether := func(proto uint16) []expr.Any {
-		return exprs(&expr.Meta{Key: expr.MetaKeyPROTOCOL, Register: reg1}, equal(binaryutil.BigEndian.PutUint16(proto)))
-	}
-	hw := payload(expr.PayloadBaseLLHeader, 6, 6, word0)
-	c.add("own address", ether(unix.ETH_P_IP), exprs(hw, loadIP(offSource, word2), inSet("senders", reg1)), accept())
-	c.add("own address", ether(unix.ETH_P_ARP), exprs(payload(expr.PayloadBaseNetworkHeader, 8, 6, word0),
-		payload(expr.PayloadBaseNetworkHeader, 14, 4, word2), inSet("senders", reg1)), accept())
-	return c
 }

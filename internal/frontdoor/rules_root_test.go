@@ -238,6 +238,28 @@ func TestSpoof(t *testing.T) {
 	}
 }
 
+// A machine that takes another's address, hardware address included, neither gets what is sent there nor is heard.
+func TestTheft(t *testing.T) {
+	d := newTestDoor(t)
+	n := d.network(1)
+	one, two := d.plug(&n, "one"), d.plug(&n, "two")
+	three := d.plug(&n, "three")
+	for _, args := range [][]string{
+		{"link", "set", "eth0", "down"}, {"link", "set", "eth0", "address", one.mac, "up"},
+		{"addr", "add", one.addr.String() + "/24", "dev", "eth0"}, {"route", "replace", "default", "via", "10.0.0.1"},
+	} {
+		output(t, "ip", append([]string{"-n", two.space.name}, args...)...)
+	}
+	if _, _, err := (client{t, two.space.name}).ask(one.addr.String(), three.addr.String()+":22"); err == nil {
+		t.Error("a machine was heard under another's address")
+	}
+	for range 5 {
+		if name, _ := (client{t, three.space.name}).must("", one.addr.String()+":22"); name != "one" {
+			t.Fatalf("%s answers at one's address", name)
+		}
+	}
+}
+
 func TestNames(t *testing.T) {
 	resolver := &dns.Server{Addr: "127.0.0.1:0", Net: "udp", Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		r := new(dns.Msg).SetReply(q)

@@ -37,7 +37,7 @@ func groupJumps(n *Network) []rule {
 	c.add("leaving", inside, exprs(loadIP(offSource, reg1), verdictOf("nic_out", reg1)))
 	for _, s := range n.Subnets {
 		if s.Group != "" {
-			c.add("leaving "+s.Name, matchLink(expr.MetaKeyIIFNAME, s.Bridge), jump(groupChain(s.Group, true)))
+			c.add("leaving "+s.Name, inside, matchPrefix(offSource, s.Prefix), jump(groupChain(s.Group, true)))
 		}
 	}
 	return append(c.rules, inwardJumps(n)...)
@@ -45,12 +45,13 @@ func groupJumps(n *Network) []rule {
 
 func inwardJumps(n *Network) []rule {
 	c := &chain{}
+	inside := notLink(expr.MetaKeyOIFNAME, uplink)
 	for _, s := range n.Subnets {
 		if s.Group != "" {
-			c.add("arriving "+s.Name, matchLink(expr.MetaKeyOIFNAME, s.Bridge), jump(groupChain(s.Group, false)))
+			c.add("arriving "+s.Name, inside, matchPrefix(offDestination, s.Prefix), jump(groupChain(s.Group, false)))
 		}
 	}
-	c.add("arriving", notLink(expr.MetaKeyOIFNAME, uplink), exprs(loadIP(offDestination, reg1), verdictOf("nic_in", reg1)))
+	c.add("arriving", inside, exprs(loadIP(offDestination, reg1), verdictOf("nic_in", reg1)))
 	return c.rules
 }
 

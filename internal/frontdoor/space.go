@@ -96,21 +96,20 @@ func onOwnThread(f func() error) error {
 	return <-done
 }
 
-// sysctls of a namespace. It routes, speaks IPv4 only, answers ARP for everybody on its bridges, and forgets closed
+// sysctls of a namespace. It routes, speaks IPv4 only, answers ARP for everybody on machines' links, and forgets closed
 // connections soon (see timeWaitSeconds).
 var sysctls = map[string]int{
 	"net/ipv6/conf/all/disable_ipv6":                     1,
 	"net/ipv6/conf/default/disable_ipv6":                 1,
 	"net/ipv4/ip_forward":                                1,
 	"net/ipv4/conf/all/rp_filter":                        0,
-	"net/ipv4/conf/default/rp_filter":                    0,
+	"net/ipv4/conf/default/rp_filter":                    1, // machines' links: only what is routed to it may come from one
+	"net/ipv4/conf/default/proxy_arp":                    1, // and the gateway answers there for everybody
 	"net/ipv4/conf/all/send_redirects":                   0,
 	"net/ipv4/conf/default/send_redirects":               0,
 	"net/ipv4/conf/all/accept_redirects":                 0,
 	"net/ipv4/neigh/default/proxy_delay":                 0,
 	"net/ipv4/neigh/default/gc_thresh1":                  1024,
-	"net/bridge/bridge-nf-call-iptables":                 0, // packets are filtered where they are routed
-	"net/bridge/bridge-nf-call-arptables":                0,
 	"net/netfilter/nf_conntrack_tcp_timeout_time_wait":   timeWaitSeconds,
 	"net/netfilter/nf_conntrack_tcp_timeout_close":       2,
 	"net/netfilter/nf_conntrack_tcp_timeout_fin_wait":    30,

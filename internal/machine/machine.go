@@ -74,9 +74,9 @@ type Spec struct {
 
 // NIC is a machine's network interface, eth0 in the machine.
 type NIC struct {
-	Namespace string         `json:"namespace"` // network namespace (a name under /run/netns) in which Bridge lives
-	Bridge    string         `json:"bridge"`
-	HostLink  string         `json:"hostLink"` // name of the bridge's end of the pair, at most 15 bytes
+	Namespace string         `json:"namespace"` // network namespace (a name under /run/netns) that the machine is connected to
+	Await     string         `json:"await"`     // a link in Namespace that is there once the network is
+	HostLink  string         `json:"hostLink"`  // name of the pair's end in Namespace, at most 15 bytes
 	MAC       string         `json:"mac"`
 	Addresses []netip.Prefix `json:"addresses"` // address and prefix length of the subnet
 	Gateway   netip.Addr     `json:"gateway"`

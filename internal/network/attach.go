@@ -445,7 +445,7 @@ func (r *Room) nicOf(ctx context.Context, instanceID string) (n machine.NIC, vne
 func handle(nic *Interface, s *subnet, namespace, zone string) machine.NIC {
 	p := s.prefix()
 	gateway := gatewayOf(p)
-	n := machine.NIC{Namespace: namespace, Bridge: bridgeOf(s.Name), HostLink: linkOf(nic.IPs[0].Addr), MAC: nic.MAC,
+	n := machine.NIC{Namespace: namespace, Await: gatewayLink(s.Name), HostLink: linkOf(nic.IPs[0].Addr), MAC: nic.MAC,
 		Gateway: gateway, DNS: []netip.Addr{gateway}, Search: []string{zone}}
 	for _, ip := range nic.IPs {
 		n.Addresses = append(n.Addresses, netip.PrefixFrom(ip.Addr, p.Bits()))
@@ -453,7 +453,7 @@ func handle(nic *Interface, s *subnet, namespace, zone string) machine.NIC {
 	return n
 }
 
-// linkOf names the bridge's end of a machine's link by its address.
+// linkOf names the outer end of a machine's link by its address.
 func linkOf(a netip.Addr) string {
 	b := a.As4()
 	return fmt.Sprintf("m%02x%02x%02x%02x", b[0], b[1], b[2], b[3])

@@ -72,15 +72,15 @@ func planNetwork(s *snapshot, v *vnet, names naming) frontdoor.Network {
 // zoneOf is the DNS suffix of a network's machines.
 func zoneOf(v *vnet) string { return strings.ToLower(nameOf(v.ID)) + ".lido.internal" }
 
-// bridgeOf names a subnet's bridge.
-func bridgeOf(subnet string) string {
+// gatewayLink names the link that has a subnet's gateway address.
+func gatewayLink(subnet string) string {
 	h := fnv.New32a()
 	h.Write([]byte(strings.ToLower(subnet)))
-	return fmt.Sprintf("br%08x", h.Sum32())
+	return fmt.Sprintf("gw%08x", h.Sum32())
 }
 
 func planSubnet(s *subnet) frontdoor.Subnet {
-	out := frontdoor.Subnet{Name: s.Name, Bridge: bridgeOf(s.Name), Prefix: s.prefix(), Gateway: gatewayOf(s.prefix())}
+	out := frontdoor.Subnet{Name: s.Name, Link: gatewayLink(s.Name), Prefix: s.prefix(), Gateway: gatewayOf(s.prefix())}
 	if id := s.group(); id != "" {
 		out.Group = key(id)
 	}

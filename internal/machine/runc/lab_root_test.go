@@ -110,7 +110,7 @@ func (l *lab) spec(id string) machine.Spec {
 		l.nums[id] = n
 	}
 	return machine.Spec{ID: id, Hostname: id, Root: l.root, NIC: &machine.NIC{
-		Namespace: l.ns, Bridge: "br0", HostLink: fmt.Sprintf("ld%sm%d", l.cfg.Tag, n),
+		Namespace: l.ns, Await: "br0", HostLink: fmt.Sprintf("ld%sm%d", l.cfg.Tag, n),
 		MAC:       fmt.Sprintf("02:00:0a:4d:%02x:%02x", n>>8, n&255),
 		Addresses: []netip.Prefix{netip.PrefixFrom(l.addr(n), 16)}, Gateway: netip.MustParseAddr("10.77.0.1"),
 		DNS: []netip.Addr{netip.MustParseAddr("10.77.0.1")}, Search: []string{"lab.internal"},

@@ -14,8 +14,8 @@ import (
 	"lido.dev/lido/internal/machine"
 )
 
-// joinNetwork gives the machine's network namespace its interface: a pair of links, one end a port of the bridge, the
-// other eth0, addressed and routed. The pair goes away with the machine's namespace.
+// joinNetwork gives the machine's network namespace its interface: a pair of links, one end routed to in the network's
+// namespace, the other eth0, addressed and routed. The pair goes away with the machine's namespace.
 func (e *Engine) joinNetwork(spec *machine.Spec, machineNS int) error {
 	inside, err := netlink.NewHandleAt(netns.NsHandle(machineNS), unix.NETLINK_ROUTE)
 	if err != nil {
@@ -29,7 +29,7 @@ func (e *Engine) joinNetwork(spec *machine.Spec, machineNS int) error {
 		return nil
 	}
 	if err := plug(spec.NIC, machineNS); err != nil {
-		return fmt.Errorf("connect to bridge %s in namespace %s: %w", spec.NIC.Bridge, spec.NIC.Namespace, err)
+		return fmt.Errorf("connect to namespace %s: %w", spec.NIC.Namespace, err)
 	}
 	if err := configure(inside, spec.NIC); err != nil {
 		return fmt.Errorf("configure eth0: %w", err)
@@ -60,22 +60,42 @@ func inNamespace(name string, f func(*netlink.Handle) error) error {
 	return f(h)
 }
 
-// plug makes the pair with its outer end on the bridge.
+// plug makes the pair and routes the machine's addresses over its outer end.
 func plug(nic *machine.NIC, machineNS int) error {
 	return inNamespace(nic.Namespace, func(h *netlink.Handle) error {
-		bridge, err := h.LinkByName(nic.Bridge)
-		if err != nil {
-			return err
-		}
 		mac, err := net.ParseMAC(nic.MAC)
 		if err != nil {
 			return err
 		}
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.MTU, attrs.Flags = nic.HostLink, nic.MTU, net.FlagUp
-		attrs.MasterIndex = bridge.Attrs().Index
-		return h.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerHardwareAddr: mac, PeerNamespace: netlink.NsFd(machineNS)})
+		err = h.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerHardwareAddr: mac, PeerNamespace: netlink.NsFd(machineNS)})
+		if err != nil {
+			return err
+		}
+		link, err := h.LinkByName(nic.HostLink)
+		if err != nil {
+			return err
+		}
+		return routeTo(h, link.Attrs().Index, nic, mac)
 	})
+}
+
+// routeTo sends packets for the machine over its link. Its hardware address is known for good, so nobody is asked for it.
+func routeTo(h *netlink.Handle, link int, nic *machine.NIC, mac net.HardwareAddr) error {
+	for _, a := range nic.Addresses {
+		err := h.NeighSet(&netlink.Neigh{LinkIndex: link, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT,
+			IP: a.Addr().AsSlice(), HardwareAddr: mac})
+		if err != nil {
+			return fmt.Errorf("neighbour %s: %w", a.Addr(), err)
+		}
+		only := &net.IPNet{IP: a.Addr().AsSlice(), Mask: net.CIDRMask(a.Addr().BitLen(), a.Addr().BitLen())}
+		err = h.RouteReplace(&netlink.Route{LinkIndex: link, Dst: only, Src: nic.Gateway.AsSlice(), Scope: netlink.SCOPE_LINK})
+		if err != nil {
+			return fmt.Errorf("route to %s: %w", a.Addr(), err)
+		}
+	}
+	return nil
 }
 
 func configure(h *netlink.Handle, nic *machine.NIC) error {
@@ -123,14 +143,14 @@ func leaveNetwork(nic *machine.NIC) error {
 // else makes the networks while this engine makes the machines.
 const networkPatience = 2 * time.Minute
 
-// awaitNetwork waits until the bridge is there, or for as long as it has patience; false if the engine was closed.
+// awaitNetwork waits until the network is there, or for as long as it has patience; false if the engine was closed.
 func (e *Engine) awaitNetwork(nic *machine.NIC) bool {
 	if nic == nil {
 		return true
 	}
 	for waited := time.Duration(0); waited < networkPatience; waited += 100 * time.Millisecond {
 		err := inNamespace(nic.Namespace, func(h *netlink.Handle) error {
-			_, err := h.LinkByName(nic.Bridge)
+			_, err := h.LinkByName(nic.Await)
 			return err
 		})
 		if err == nil {
