@@ -77,7 +77,7 @@ func (m *Room) Types() []arm.Type {
 	operations := arm.Type{Name: typeOperation, APIVersions: versions, Hidden: true, List: m.listOperations, Get: m.getOperation}
 	short := operations
 	short.Name = typeGroup + "/deployments/operations"
-	return []arm.Type{
+	return append(m.specTypes(), []arm.Type{
 		m.groupType(),
 		{Name: typeGroup + "/resources", APIVersions: versions, Hidden: true, List: m.listResources},
 		{Name: arm.TypeSubscription + "/resources", APIVersions: versions, Hidden: true, List: m.listResources},
@@ -87,7 +87,7 @@ func (m *Room) Types() []arm.Type {
 		{Name: TypeDeployment, APIVersions: versions, Get: m.getDeployment, Put: m.putDeployment, Delete: m.deleteDeployment, Head: m.headDeployment, List: m.listDeployments,
 			Actions: map[string]arm.Handler{"validate": m.validate, "cancel": m.cancel, "exportTemplate": m.exportDeployment, "whatIf": m.whatIf}},
 		operations, short,
-	}
+	}...)
 }
 
 // Run carries deployments and deletions of groups on until ctx ends, beginning with those that an earlier lido left.

@@ -72,6 +72,9 @@ func orList(v any) any {
 
 // shownLink leaves out the query, which may be a signature.
 func shownLink(l *templateLink) map[string]any {
+	if l.ID != "" {
+		return map[string]any{"id": l.ID}
+	}
 	out := map[string]any{"uri": withoutQuery(l.URI)}
 	if l.ContentVersion != "" {
 		out["contentVersion"] = l.ContentVersion

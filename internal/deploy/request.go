@@ -126,7 +126,7 @@ func (m *Room) readTemplate(ctx context.Context, rec *record, props *template.No
 		return nil
 	}
 	rec.Link = linkOf(link)
-	text, err := m.fetch(ctx, rec.Link, "templateLink")
+	text, err := m.fetch(ctx, rec.Caller, rec.Link, "templateLink")
 	rec.Template = string(text)
 	return err
 }
@@ -137,10 +137,10 @@ func linkOf(n *template.Node) *templateLink {
 }
 
 // fetch gets what a link leads to.
-func (m *Room) fetch(ctx context.Context, link *templateLink, property string) ([]byte, error) {
+func (m *Room) fetch(ctx context.Context, caller arm.Caller, link *templateLink, property string) ([]byte, error) {
 	switch {
 	case link.ID != "":
-		return nil, arm.BadRequest("InvalidTemplateSpec", "properties."+property+".id", "lido has no template specs; give the template itself or the URI of it.")
+		return m.fetchSpec(ctx, caller, link, property)
 	case link.URI == "" && link.RelativePath != "":
 		return nil, arm.BadRequest("InvalidTemplate", "properties."+property+".relativePath", "Deployment template validation failed: 'A relative path is only possible in a template that was itself linked by a URI.'.")
 	case m.Fetcher == nil:
@@ -164,7 +164,11 @@ func withoutQuery(s string) string {
 
 // absolute makes a link with a relative path absolute by the link of the template it stands in.
 func (l *templateLink) absolute(base *templateLink) error {
-	if l.URI != "" || l.RelativePath == "" || base == nil {
+	if l.URI != "" || l.ID != "" || l.RelativePath == "" || base == nil {
+		return nil
+	}
+	if base.ID != "" {
+		l.within(base)
 		return nil
 	}
 	b, err := url.Parse(base.URI)
@@ -192,7 +196,7 @@ func (m *Room) readParameters(ctx context.Context, rec *record, props *template.
 	rec.Parameters = "{}"
 	if link := props.Get("parametersLink"); link.Present() {
 		rec.ParamsLink = linkOf(link)
-		text, err := m.fetch(ctx, rec.ParamsLink, "parametersLink")
+		text, err := m.fetch(ctx, rec.Caller, rec.ParamsLink, "parametersLink")
 		if err != nil {
 			return err
 		}

@@ -82,3 +82,34 @@ func TestSubscriptionRefusals(t *testing.T) {
 		}
 	}
 }
+
+// TestTemplateSpecs deploys from a version of a spec, and what that links to by paths inside it.
+func TestTemplateSpecs(t *testing.T) {
+	l := newLido(t)
+	spec := sub + "/resourceGroups/zoo/providers/Microsoft.Resources/templateSpecs/nets"
+	l.ok("PUT", spec, `{"location": "local", "properties": {"displayName": "Nets"}}`)
+	net := func(name string) string {
+		return `{` + head + `"resources": [{"type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "` + name + `", "location": "local"}]}`
+	}
+	link := func(path string) string {
+		return `{"type": "Microsoft.Resources/deployments", "apiVersion": "2021-04-01", "name": "inner", "properties": {"mode": "Incremental", "templateLink": {"relativePath": "` + path + `"}}}`
+	}
+	l.ok("PUT", spec+"/versions/1.0", `{"location": "local", "properties": {"mainTemplate": {`+head+`"resources": [`+link("artifacts/outer.json")+`], "outputs": {"from": {"type": "string", "value": "[deployment().properties.templateLink.id]"}}},
+		"linkedTemplates": [{"path": "artifacts/outer.json", "template": {`+head+`"resources": [`+strings.Replace(link("deep/net.json"), `"inner"`, `"deeper"`, 1)+`]}}, {"path": "artifacts\\deep\\net.json", "template": `+net("mesh")+`}]}}`)
+	_, d := l.deploy("main", `"mode": "Incremental", "templateLink": {"id": "`+spec+`/versions/1.0"}`)
+	if at(d, "properties", "provisioningState") != "Succeeded" || at(d, "properties", "templateLink", "id") != spec+"/versions/1.0" || at(d, "properties", "outputs", "from", "value") != spec+"/versions/1.0" {
+		t.Fatal(pretty(d))
+	}
+	l.ok("GET", sub+"/resourceGroups/zoo/providers/Test.Zoo/nets/mesh", "")
+	for body, want := range map[string]string{
+		`"templateLink": {"id": "` + spec + `/versions/2.0"}`: "TemplateSpecVersionNotFound",
+		`"templateLink": {"id": "` + spec + `"}`:              "InvalidTemplateSpec",
+	} {
+		if _, m, _ := l.call("PUT", deployments+"x", `{"properties": {"mode": "Incremental", `+body+`}}`); at(m, "error", "code") != want {
+			t.Errorf("%s: %s", body, pretty(m))
+		}
+	}
+	if code, m, _ := l.call("PUT", spec+"/versions/3.0", `{"location": "local", "properties": {}}`); code != 400 || at(m, "error", "code") != "InvalidTemplateSpecVersion" {
+		t.Errorf("%d %s", code, pretty(m))
+	}
+}
