@@ -473,3 +473,54 @@ func TestRollback(t *testing.T) {
 		t.Errorf("%d %s", code, pretty(m))
 	}
 }
+
+func TestOptionsOfResources(t *testing.T) {
+	l := newLido(t)
+	net := sub + "/resourceGroups/zoo/providers/Test.Zoo/nets/"
+	l.ok("PUT", net+"old", `{"location":"local","properties":{"note":"mine"}}`)
+	_, d := l.deploy("main", `"mode": "Incremental", "template": {`+head+`"languageVersion": "2.0", "resources": {
+		"a": {"@options": {"onlyIfNotExists": []}, "type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "old", "location": "local", "properties": {"note": "yours"}},
+		"b": {"@options": {"onlyIfNotExists": []}, "type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "new", "location": "local"},
+		"c": {"@options": {"nullIfNotFound": []}, "existing": true, "type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "none"}},
+		"outputs": {"c": {"type": "string", "nullable": true, "value": "[tryGet(reference('c', '2022-01-01', 'full'), 'location')]"}, "a": {"type": "string", "value": "[reference('a').note]"}}}`)
+	if at(d, "properties", "outputs", "a", "value") != "mine" || at(d, "properties", "outputs", "c", "value") != nil {
+		t.Error(pretty(d))
+	}
+	l.ok("GET", net+"new", "")
+}
+
+func TestRequestsRefused(t *testing.T) {
+	l := newLido(t)
+	linked["https://t.example.org/a.json"] = `{` + head + `"resources": []}`
+	for name, c := range map[string]struct{ deployment, properties, code string }{
+		"a name too long":        {strings.Repeat("x", 65), `"mode": "Incremental", "template": {` + head + `"resources": []}`, "InvalidDeploymentName"},
+		"a name with a blank":    {"a%20b", `"mode": "Incremental", "template": {` + head + `"resources": []}`, "InvalidDeploymentName"},
+		"another version":        {"x", `"mode": "Incremental", "templateLink": {"uri": "https://t.example.org/a.json", "contentVersion": "2.0.0.0"}`, "InvalidContentLink"},
+		"too large a template":   {"x", `"mode": "Incremental", "template": {` + head + `"resources": [], "metadata": "` + strings.Repeat("x", 4<<20) + `"}`, "JobSizeExceeded"},
+		"too many parameters":    {"x", `"mode": "Incremental", "template": {` + head + `"resources": [], "parameters": {` + many(257, `{"type": "int", "defaultValue": 1}`) + `}}`, "InvalidTemplate"},
+		"too many variables":     {"x", `"mode": "Incremental", "template": {` + head + `"resources": [], "variables": {` + many(513, `1`) + `}}`, "InvalidTemplate"},
+		"too many outputs":       {"x", `"mode": "Incremental", "template": {` + head + `"resources": [], "outputs": {` + many(65, `{"type": "int", "value": 1}`) + `}}`, "InvalidTemplate"},
+		"too long an expression": {"x", `"mode": "Incremental", "template": {` + head + `"resources": [], "variables": {"v": "[concat('` + strings.Repeat("x", 24577) + `')]"}}`, "InvalidTemplate"},
+		"a mode":                 {"x", `"mode": "Total", "template": {` + head + `"resources": []}`, "InvalidRequestContent"},
+		"no template":            {"x", `"mode": "Incremental"`, "InvalidRequestContent"},
+		"rolling back to what":   {"x", `"mode": "Incremental", "template": {` + head + `"resources": []}, "onErrorDeployment": {"type": "Any"}`, "InvalidRequestContent"},
+	} {
+		code, m, _ := l.call("PUT", deployments+c.deployment, `{"properties": {`+c.properties+`}}`)
+		if code != 400 || at(m, "error", "code") != c.code {
+			t.Errorf("%s: %d %.500s", name, code, pretty(m))
+		}
+	}
+	_, d := l.deploy("linked", `"mode": "Incremental", "templateLink": {"uri": "https://t.example.org/a.json", "contentVersion": "1.0.0.0"}`)
+	if at(d, "properties", "provisioningState") != "Succeeded" {
+		t.Error(pretty(d))
+	}
+}
+
+// many are n members.
+func many(n int, value string) string {
+	var out []string
+	for i := range n {
+		out = append(out, fmt.Sprintf("%q: %s", fmt.Sprint("m", i), value))
+	}
+	return strings.Join(out, ", ")
+}

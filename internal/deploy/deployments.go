@@ -88,7 +88,11 @@ func (m *Room) joins(tx *store.Tx, r *arm.Request, old *store.Doc, resp *arm.Res
 
 // begin stores a deployment and starts its operation. Run finds it in the bucket of open ones.
 func (m *Room) begin(tx *store.Tx, r *arm.Request, rec *record, plan *template.Plan, resp *arm.Response) error {
-	desired, _ := json.Marshal(map[string]any{"properties": map[string]any{"mode": rec.Mode}})
+	wish := map[string]any{"properties": map[string]any{"mode": rec.Mode}}
+	if rec.Tags != nil {
+		wish["tags"] = rec.Tags
+	}
+	desired, _ := json.Marshal(wish)
 	id := r.ID
 	if id.Group() != "" {
 		group, err := tx.Get(id.GroupID().String())

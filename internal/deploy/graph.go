@@ -155,7 +155,15 @@ func passing(err error) bool {
 
 // send works the body out, sends it, and waits for the operation that it starts.
 func (x *runner) send(ctx context.Context, r *template.Resource) (int, error) {
-	body, err := r.Resolve(&world{Room: x.Room, ctx: ctx, rec: x.rec})
+	world := &world{Room: x.Room, ctx: ctx, rec: x.rec}
+	if r.OnlyIfNew {
+		if _, err := world.Reference(r.ID, r.APIVersion, true); err == nil {
+			return http.StatusOK, nil
+		} else if !errors.Is(err, template.ErrNotThere) {
+			return 0, err
+		}
+	}
+	body, err := r.Resolve(world)
 	if err != nil {
 		return 0, fromTemplate(err)
 	}

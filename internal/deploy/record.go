@@ -40,9 +40,10 @@ type record struct {
 	Group    json.RawMessage `json:"group"`              // what resourceGroup() answers; empty in a deployment to a subscription
 	Location string          `json:"location,omitempty"` // of a deployment to a subscription
 
-	OnError    *onError `json:"onErrorDeployment,omitempty"`
-	Nested     bool     `json:"nested,omitempty"`     // sent by another deployment
-	RollbackOf string   `json:"rollbackOf,omitempty"` // id of the deployment whose failure made this one run again
+	Tags       json.RawMessage `json:"tags,omitempty"` // of the deployment itself
+	OnError    *onError        `json:"onErrorDeployment,omitempty"`
+	Nested     bool            `json:"nested,omitempty"`     // sent by another deployment
+	RollbackOf string          `json:"rollbackOf,omitempty"` // id of the deployment whose failure made this one run again
 }
 
 // templateLink says where a template is.

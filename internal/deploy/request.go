@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 
@@ -57,6 +58,9 @@ func (m *Room) newRecord(ctx context.Context, r *arm.Request, coming groups) (*r
 	if r.ID.Subscription() == "" {
 		return nil, arm.BadRequest("DeploymentScopeNotSupported", "", "lido deploys to resource groups and to its subscription; the scope of '%s' is neither: there are no management groups here, and the tenant holds nothing. Use 'az deployment group create' or 'az deployment sub create'.", r.ID)
 	}
+	if err := checkName(r.ID.Name()); err != nil {
+		return nil, err
+	}
 	body, err := template.Read(r.Body)
 	if err != nil {
 		return nil, fromTemplate(err)
@@ -70,6 +74,9 @@ func (m *Room) newRecord(ctx context.Context, r *arm.Request, coming groups) (*r
 	}
 	rec := &record{ID: r.ID.String(), Caller: r.Caller, BaseURL: r.BaseURL, Subscription: r.ID.Subscription(), CorrelationID: r.CorrelationID,
 		APIVersion: r.APIVersion, Now: m.now(), Seed: uuid.NewString(), Nested: isNested(ctx)}
+	if tags := body.Get("tags"); tags.Present() && tags.Kind == template.Object {
+		rec.Tags = tags.Value().AppendJSON(nil)
+	}
 	if rec.Mode, err = modeOf(props.Get("mode")); err != nil {
 		return nil, err
 	}
@@ -103,6 +110,26 @@ func (rec *record) toSubscription(id arm.ID, body *template.Node) error {
 	return nil
 }
 
+// deploymentName is Azure's rule for names of deployments.
+var deploymentName = regexp.MustCompile(`^[-\w._()]{1,64}$`)
+
+func checkName(name string) error {
+	if !deploymentName.MatchString(name) {
+		return arm.BadRequest("InvalidDeploymentName", "name", "The deployment name '%s' is invalid. It has 1 to 64 letters, digits, hyphens, underscores, dots and parentheses.", name)
+	}
+	return nil
+}
+
+// maxSize is Azure's limit on templates and on parameters.
+const maxSize = 4 << 20
+
+func checkSize(what string, size int) error {
+	if size > maxSize {
+		return arm.BadRequest("JobSizeExceeded", "properties."+what, "The %s has %d bytes. The limit is %d bytes (4 MB). Split the template, or make it smaller by loops and linked templates.", what, size, maxSize)
+	}
+	return nil
+}
+
 func modeOf(n *template.Node) (string, error) {
 	for _, mode := range []string{modeIncremental, modeComplete} {
 		if strings.EqualFold(n.Str(), mode) {
@@ -123,12 +150,33 @@ func (m *Room) readTemplate(ctx context.Context, rec *record, props *template.No
 	}
 	if inline.Present() {
 		rec.Template, rec.TemplateSecrets = inline.Source(body), inline.Value().SecurePaths()
-		return nil
+		return checkSize("template", len(rec.Template))
 	}
 	rec.Link = linkOf(link)
 	text, err := m.fetch(ctx, rec.Caller, rec.Link, "templateLink")
 	rec.Template = string(text)
-	return err
+	if err != nil {
+		return err
+	}
+	if err := checkSize("template", len(text)); err != nil {
+		return err
+	}
+	return checkContentVersion("templateLink", rec.Link, text)
+}
+
+// checkContentVersion holds a document that was linked to against the version that the link asks for.
+func checkContentVersion(property string, link *templateLink, text []byte) error {
+	if link.ContentVersion == "" {
+		return nil
+	}
+	doc, err := template.Read(text)
+	if err != nil {
+		return fromTemplate(err)
+	}
+	if got := doc.Get("contentVersion").Str(); got != link.ContentVersion {
+		return arm.BadRequest("InvalidContentLink", "properties."+property+".contentVersion", "The content version '%s' of '%s' is not the '%s' that the link asks for.", got, withoutQuery(link.URI), link.ContentVersion)
+	}
+	return nil
 }
 
 func linkOf(n *template.Node) *templateLink {
@@ -204,6 +252,9 @@ func (m *Room) readParameters(ctx context.Context, rec *record, props *template.
 		if err != nil {
 			return fromTemplate(err)
 		}
+		if err := checkContentVersion("parametersLink", rec.ParamsLink, text); err != nil {
+			return err
+		}
 		given, body = doc.Get("parameters"), text
 	}
 	if !given.Present() {
@@ -216,7 +267,7 @@ func (m *Room) readParameters(ctx context.Context, rec *record, props *template.
 		return arm.BadRequest("InvalidRequestContent", "properties.parameters", "The request content was invalid: 'parameters' is not an object.")
 	}
 	rec.Parameters, rec.ParameterSecrets = given.Source(body), given.Value().SecurePaths()
-	return nil
+	return checkSize("parameters", len(rec.Parameters))
 }
 
 // readGroup notes what the template may read of its resource group.

@@ -27,6 +27,9 @@ func (w *world) Reference(id, apiVersion string, full bool) (template.Value, err
 	}
 	rid := arm.ParsePath(id)
 	resp, err := w.do(http.MethodGet, rid, apiVersion, nil)
+	if e := (*arm.Error)(nil); errors.As(err, &e) && e.Status == http.StatusNotFound {
+		return template.Value{}, &notThere{e}
+	}
 	if err != nil {
 		return template.Value{}, err
 	}
@@ -41,6 +44,15 @@ func (w *world) Reference(id, apiVersion string, full bool) (template.Value, err
 	}
 	return v, nil
 }
+
+// notThere is the error of a type that a resource is not there.
+type notThere struct{ err *arm.Error }
+
+func (e *notThere) Error() string { return e.err.Error() }
+
+func (e *notThere) Unwrap() error { return e.err }
+
+func (e *notThere) Is(target error) bool { return target == template.ErrNotThere }
 
 // withOutputs is a deployment with the values of its secret outputs.
 func (w *world) withOutputs(id arm.ID, v template.Value) (template.Value, error) {

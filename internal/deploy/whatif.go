@@ -90,6 +90,8 @@ func (w *forecast) resource(rec *record, p *template.Resource, body template.Val
 	}
 	c := change{ResourceID: p.ID, Type: "Create"}
 	switch exists := before.Kind() != template.Null; {
+	case exists && p.OnlyIfNew:
+		c.Type = "NoChange"
 	case w.idsOnly && exists:
 		c.Type = "Deploy"
 	case w.idsOnly:

@@ -111,7 +111,7 @@ func (e *env) evalCall(x *call) (Value, error) {
 	defer func() { e.depth-- }()
 	f := e.table[x.name]
 	switch {
-	case f == nil && strings.HasPrefix(x.name, "list") && x.name != "list":
+	case f == nil && strings.HasPrefix(x.name, "list"):
 		f = e.table["list*"]
 	case f == nil:
 		return e.evalUserCall(x)

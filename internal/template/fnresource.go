@@ -1,6 +1,7 @@
 package template
 
 import (
+	"errors"
 	"strings"
 )
 
@@ -174,7 +175,11 @@ func fnReference(e *env, x *call) (Value, error) {
 	if version == "" {
 		version = own
 	}
-	return e.rt.Reference(id, version, full)
+	v, err := e.rt.Reference(id, version, full)
+	if err != nil && errors.Is(err, ErrNotThere) && e.sc.nullable(args[0].s) {
+		return Value{}, nil
+	}
+	return v, err
 }
 
 func fnReferences(e *env, x *call) (Value, error) {

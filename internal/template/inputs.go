@@ -1,6 +1,9 @@
 package template
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Inputs are what a template may know of the world before anything is deployed.
 type Inputs struct {
@@ -21,6 +24,9 @@ type Inputs struct {
 	// apiVersions (newest first); for a name space and "" all of it. False when there is no such thing.
 	Provider func(namespace, resourceType string) (Value, bool)
 }
+
+// ErrNotThere is what a Runtime's error is, by errors.Is, if what was asked for is not there.
+var ErrNotThere = errors.New("not there")
 
 // Runtime answers the functions that need resources to exist. Its values carry their own Secure marks.
 type Runtime interface {

@@ -31,6 +31,8 @@ type Resource struct {
 	Symbol     string // symbolic name, or ""
 	Existing   bool   // it is only referred to and must be there already
 	Skipped    bool   // its condition is false
+	OnlyIfNew  bool   // it is not to be touched if it is there already
+	Nullable   bool   // an existing one that may be missing: it is null then
 	Body       Value  // what is known of the request's body; parts that only a running deployment can know are Unknown
 	DependsOn  []*Resource
 	Pos        Pos
@@ -150,6 +152,15 @@ func (sc *scope) identify(name string) (id, apiVersion string) {
 		}
 	}
 	return canonical(name), ""
+}
+
+// nullable says that what a name stands for may be missing.
+func (sc *scope) nullable(name string) bool {
+	if sc.plan == nil {
+		return false
+	}
+	found := sc.plan.lookup.find(name)
+	return len(found) > 0 && found[0].Nullable
 }
 
 // known refuses a reference to something that is neither in the template nor an id.

@@ -26,6 +26,8 @@ func (x *expander) head(r *Resource, e *env) error {
 	}
 	r.Type, r.Name = qualify(r.parent, resourceType, name)
 	r.Existing = n.Get("existing") != nil && n.Get("existing").Bool
+	r.OnlyIfNew = n.At("@options", "onlyIfNotExists").Present()
+	r.Nullable = n.At("@options", "nullIfNotFound").Present()
 	if v := n.Get("apiVersion"); v.Present() {
 		if r.APIVersion, err = e.evalText(v, "api-version"); err != nil {
 			return err
