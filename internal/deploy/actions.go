@@ -59,6 +59,9 @@ func (m *Room) validate(ctx context.Context, r *arm.Request) (*arm.Response, err
 	if err != nil {
 		return nil, err
 	}
+	if err := m.preflight(ctx, r, rec, plan); err != nil {
+		return nil, err
+	}
 	st := m.newStatus(rec, plan)
 	st.ProvisioningState, st.Ended = arm.Succeeded, st.Started
 	var ids []map[string]any

@@ -2,10 +2,12 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 
 	"lido.dev/lido/internal/arm"
+	"lido.dev/lido/internal/store"
 	"lido.dev/lido/internal/template"
 )
 
@@ -41,9 +43,52 @@ func (m *Room) checkWithin(ctx context.Context, r *arm.Request, depth int, comin
 	if wrong == nil {
 		return rec, plan, nil
 	}
+	return nil, nil, notValid(r, wrong)
+}
+
+// notValid is the error of a deployment that cannot be started, with one detail for each resource that stands against it.
+func notValid(r *arm.Request, wrong []*arm.Error) *arm.Error {
 	e := arm.Errorf(http.StatusBadRequest, "InvalidTemplateDeployment", "The template deployment '%s' is not valid according to the validation procedure. The tracking id is '%s'. See inner errors for details.", r.ID.Name(), r.CorrelationID)
 	e.Details = wrong
-	return nil, nil, e
+	return e
+}
+
+// preflight asks the types about the resources that need no other of the template to be there first: what they refuse now
+// they will refuse later.
+func (m *Room) preflight(ctx context.Context, r *arm.Request, rec *record, plan *template.Plan) error {
+	var wrong []*arm.Error
+	for _, p := range plan.Resources {
+		if p.Skipped || p.Existing || p.OnlyIfNew || len(p.DependsOn) > 0 || !p.Known() {
+			continue
+		}
+		err := m.rehearse(ctx, r, rec, p, p.Body, func(*store.Tx, *store.Doc) error { return nil })
+		if e := (*arm.Error)(nil); errors.As(err, &e) && e.Status == http.StatusBadRequest {
+			wrong = append(wrong, about(p.ID, e))
+		}
+	}
+	if wrong == nil {
+		return nil
+	}
+	return notValid(r, wrong)
+}
+
+// errNoRehearsal says that a type cannot tell beforehand what it would do.
+var errNoRehearsal = errors.New("the type has no rehearsals")
+
+// rehearse has a resource's type do as if the resource were deployed now, as the caller of r.
+func (m *Room) rehearse(ctx context.Context, r *arm.Request, rec *record, p *template.Resource, body template.Value, see func(*store.Tx, *store.Doc) error) error {
+	id := arm.ParsePath(p.ID)
+	t := m.Server.Lookup(id.Type())
+	if t == nil || t.Rehearse == nil || !body.Known() {
+		return errNoRehearsal
+	}
+	put := &arm.Request{Method: http.MethodPut, ID: id, APIVersion: p.APIVersion, Caller: r.Caller, BaseURL: r.BaseURL,
+		CorrelationID: r.CorrelationID, Query: map[string][]string{}}
+	var err error
+	if put.Body, put.Secrets, err = requestBody(rec, p, body); err != nil {
+		return err
+	}
+	return t.Rehearse(ctx, put, see)
 }
 
 // checkResource says what can be said against one resource before it is deployed.

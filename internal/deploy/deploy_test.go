@@ -524,3 +524,19 @@ func many(n int, value string) string {
 	}
 	return strings.Join(out, ", ")
 }
+
+// TestPreflight: validating asks the types about what can be made at once.
+func TestPreflight(t *testing.T) {
+	l := newLido(t)
+	body := func(more string) string {
+		return `{"properties": {"mode": "Incremental", "template": {` + head + `"resources": [{"type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "net", "location": "local", "properties": {` + more + `}}]}}}`
+	}
+	l.ok("POST", deployments+"x/validate", body(`"note": "a"`))
+	code, m, _ := l.call("POST", deployments+"x/validate", body(`"reject": 1`))
+	if code != 400 || at(m, "error", "code") != "InvalidTemplateDeployment" || at(m, "error", "details", 0, "code") != "PropertyRejected" {
+		t.Errorf("%d %s", code, pretty(m))
+	}
+	if code, _, _ := l.call("GET", sub+"/resourceGroups/zoo/providers/Test.Zoo/nets/net", ""); code != 404 {
+		t.Errorf("validating made it: %d", code)
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"strings"
 
 	"lido.dev/lido/internal/arm"
@@ -116,18 +115,7 @@ func (w *forecast) resource(rec *record, p *template.Resource, body template.Val
 // what the template leaves out is seen to go. Where that cannot be found out, since something it needs is not there yet,
 // it is what the template says, and exact is false.
 func (w *forecast) rehearsed(rec *record, p *template.Resource, body, plain template.Value) (after template.Value, exact bool) {
-	id := arm.ParsePath(p.ID)
-	t := w.Server.Lookup(id.Type())
-	if t == nil || t.Rehearse == nil || !body.Known() {
-		return plain, false
-	}
-	r := &arm.Request{Method: http.MethodPut, ID: id, APIVersion: p.APIVersion, Caller: w.r.Caller, BaseURL: w.r.BaseURL,
-		CorrelationID: w.r.CorrelationID, Query: map[string][]string{}}
-	var err error
-	if r.Body, r.Secrets, err = requestBody(rec, p, body); err != nil {
-		return plain, false
-	}
-	err = t.Rehearse(w.ctx, r, func(tx *store.Tx, d *store.Doc) error {
+	err := w.rehearse(w.ctx, w.r, rec, p, body, func(tx *store.Tx, d *store.Doc) (err error) {
 		after, err = w.wished(tx, d)
 		return err
 	})
