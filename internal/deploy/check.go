@@ -26,6 +26,9 @@ func (m *Room) checkWithin(ctx context.Context, r *arm.Request, depth int, comin
 	if err != nil {
 		return nil, nil, err
 	}
+	if depth > 0 && rec.Mode == modeComplete {
+		return nil, nil, arm.BadRequest("InvalidTemplate", "properties.mode", "Deployment template validation failed: 'The nested deployment '%s' has the mode 'Complete'. Only the outermost deployment can have it; use 'Incremental'.'.", r.ID.Name())
+	}
 	plan, err := m.expanded(rec)
 	if err != nil {
 		return nil, nil, fromTemplate(err)

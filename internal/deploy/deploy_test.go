@@ -540,3 +540,25 @@ func TestPreflight(t *testing.T) {
 		t.Errorf("validating made it: %d", code)
 	}
 }
+
+// TestCompleteKeepsNested: what nested deployments make in the group belongs to the template, too.
+func TestCompleteKeepsNested(t *testing.T) {
+	l := newLido(t)
+	nets := sub + "/resourceGroups/zoo/providers/Test.Zoo/nets/"
+	l.ok("PUT", nets+"stray", `{"location":"local"}`)
+	nested := func(mode string) string {
+		return `"template": {` + head + `"resources": [{"type": "Microsoft.Resources/deployments", "apiVersion": "2021-04-01", "name": "inner", "properties": {"mode": "` + mode + `",
+			"template": {` + head + `"resources": [{"type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "kept", "location": "local"}]}}}]}`
+	}
+	_, d := l.deploy("outer", `"mode": "Complete", `+nested("Incremental"))
+	if at(d, "properties", "provisioningState") != "Succeeded" {
+		t.Fatal(pretty(d))
+	}
+	l.ok("GET", nets+"kept", "")
+	if code, _, _ := l.call("GET", nets+"stray", ""); code != 404 {
+		t.Errorf("stray: %d", code)
+	}
+	if code, m, _ := l.call("PUT", deployments+"outer", `{"properties": {"mode": "Incremental", `+nested("Complete")+`}}`); code != 400 || !strings.Contains(pretty(m), "outermost") {
+		t.Errorf("%d %s", code, pretty(m))
+	}
+}

@@ -3,6 +3,8 @@ package deploy
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"unicode"
@@ -167,8 +169,39 @@ func (x *runner) deleteOthers(ctx context.Context) *arm.Error {
 			keep[id.Key()] = true
 		}
 	}
+	if err := x.store.View(ctx, func(tx *store.Tx) error { return keepNested(tx, keep) }); err != nil {
+		return arm.AsError(err)
+	}
 	by := deletion{Caller: x.rec.Caller, APIVersion: x.rec.APIVersion, BaseURL: x.rec.BaseURL}
 	return x.sweep(ctx, arm.ParsePath(x.rec.ID).GroupID().String(), by, keep)
+}
+
+// keepNested adds what the nested deployments among keep have deployed, and those nested in them.
+func keepNested(tx *store.Tx, keep map[string]bool) error {
+	look := slices.Collect(maps.Keys(keep))
+	for len(look) > 0 {
+		id := arm.ParsePath(look[0])
+		look = look[1:]
+		if !sameType(id.Type(), TypeDeployment) {
+			continue
+		}
+		d, err := tx.Get(id.String())
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, made := range statusOf(d).Resources {
+			for id := arm.ParsePath(made); !id.IsZero(); id = id.Parent() {
+				if !keep[id.Key()] {
+					keep[id.Key()] = true
+					look = append(look, id.Key())
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // finish stores how the run ended and ends its operations.

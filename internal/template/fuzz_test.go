@@ -76,6 +76,7 @@ func FuzzExpand(f *testing.F) {
 	f.Add(poolTemplate, poolParameters)
 	f.Add(header(`"languageVersion": "2.0", "resources": {"a": {"type": "A.B/c", "name": "n", "apiVersion": "1", "dependsOn": ["b"]}, "b": {"existing": true, "type": "A.B/c", "name": "m"}}`), `{}`)
 	f.Add(header(`"resources": [{"copy": {"name": "l", "count": 3, "mode": "serial", "batchSize": 2}, "type": "A.B/c", "name": "[concat('n', copyIndex())]", "apiVersion": "1"}]`), `{}`)
+	f.Add(header(`"resources": [{"type": "Microsoft.Resources/resourceGroups", "name": "g", "apiVersion": "1"}, {"type": "Microsoft.Resources/deployments", "name": "d", "apiVersion": "1", "resourceGroup": "g"}]`), `{}`)
 	f.Fuzz(func(t *testing.T, text, given string) {
 		doc, err := Read([]byte(text))
 		if err != nil {
@@ -93,6 +94,11 @@ func FuzzExpand(f *testing.F) {
 			return
 		}
 		checkOrder(t, p)
+		in := testInputs()
+		in.ResourceGroupName, in.ResourceGroup = "", Value{}
+		if p, err = Expand(doc, params, in); err == nil {
+			checkOrder(t, p)
+		}
 	})
 }
 
@@ -111,6 +117,9 @@ func checkOrder(t testing.TB, p *Plan) {
 		if len(done) == len(p.Resources) && all(done) {
 			return
 		}
+	}
+	if len(p.Resources) == 0 {
+		return
 	}
 	t.Fatalf("no order for %s", names(p.Resources))
 }
