@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/nftables"
@@ -34,7 +36,7 @@ func routed(n *Network, tables map[uint32]Slots) *ruleset {
 	r := &ruleset{family: nftables.TableFamilyIPv4, name: tableName}
 	r.objects = timeouts(n)
 	r.sets = routedSets(n, tables)
-	r.chains = []*chain{preroutingChain(), refusedChain(), inputChain(), forwardChain(n), outputChain(n), postroutingChain(n), wakerChain()}
+	r.chains = []*chain{preroutingChain(n), refusedChain(), inputChain(), forwardChain(n), outputChain(n), postroutingChain(n), wakerChain()}
 	r.chains = append(r.chains, serviceChains(n)...)
 	r.chains = append(r.chains, groupChains(n)...)
 	return r
@@ -57,7 +59,7 @@ func routedSets(n *Network, tables map[uint32]Slots) []*set {
 	}
 	out, in := groupMaps(n)
 	ports, all, own := natSets(n)
-	return []*set{services, wholes, ports, all, own, slotSet(tables), selfSet(n), fronts, out, in}
+	return append([]*set{services, wholes, ports, all, own, slotSet(tables), selfSet(n), fronts, out, in}, idleSets(n)...)
 }
 
 func mapOf(name string, k, v nftables.SetDatatype) *set {
@@ -84,6 +86,30 @@ func natSets(n *Network) (ports, all, own *set) {
 	}
 	return ports, all, own
 }
+
+// idleSets are the inbound NAT rules' ports by their idle timeout, one set for each. Load balancing rules set theirs in
+// their chains.
+func idleSets(n *Network) []*set {
+	byName := map[string]*set{}
+	for _, r := range n.NATRules {
+		name := timeoutName(r.Protocol, r.IdleTimeout)
+		if name == "" {
+			continue
+		}
+		if byName[name] == nil {
+			byName[name] = &set{spec: nftables.Set{Name: natsIdle + name, KeyType: typeService}}
+		}
+		byName[name].elements = append(byName[name].elements, key(ip4(r.Addr), []byte{byte(r.Protocol)}, port(r.Port)))
+	}
+	var out []*set
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		out = append(out, byName[name])
+	}
+	return out
+}
+
+// natsIdle begins the names of the sets that idleSets makes; the rest is the name of the timeout.
+const natsIdle = "nats_"
 
 // slotSet holds all slot tables: table number times 256 plus slot, as a mark, to the backend's address.
 func slotSet(tables map[uint32]Slots) *set {
@@ -112,9 +138,13 @@ func base(name string, t nftables.ChainType, hook *nftables.ChainHook, prio *nft
 	return &chain{spec: nftables.Chain{Name: name, Type: t, Hooknum: hook, Priority: prio, Policy: &policy}}
 }
 
-func preroutingChain() *chain {
+func preroutingChain(n *Network) *chain {
 	c := base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest, nftables.ChainPolicyAccept)
 	service := exprs(loadIP(offDestination, word0), loadProtocol(word1), loadPort(2, word2))
+	for _, s := range idleSets(n) {
+		c.add("idle timeout of inbound NAT rules", service, exprs(inSet(s.spec.Name, reg1),
+			&expr.Objref{Type: unix.NFT_OBJECT_CT_TIMEOUT, Name: strings.TrimPrefix(s.spec.Name, natsIdle)}))
+	}
 	c.add("inbound NAT rules", service, exprs(valueOf("nats", reg1, reg1), &expr.NAT{Type: expr.NATTypeDestNAT,
 		Family: unix.NFPROTO_IPV4, RegAddrMin: word0, RegProtoMin: word1, Specified: true}))
 	c.add("load balancing rules", service, exprs(verdictOf("services", reg1)))
@@ -130,7 +160,7 @@ func serviceChains(n *Network) []*chain {
 	var out []*chain
 	for _, r := range n.Rules {
 		c := &chain{spec: nftables.Chain{Name: serviceChain(r)}}
-		if name := timeoutName(r); name != "" {
+		if name := timeoutName(r.Protocol, r.IdleTimeout); name != "" {
 			c.add("idle timeout", exprs(&expr.Objref{Type: unix.NFT_OBJECT_CT_TIMEOUT, Name: name}))
 		}
 		c.add(r.ID, hashOf(r, numbers[tableOf(r)]), exprs(
@@ -252,24 +282,28 @@ func shortHash(s string) string {
 func timeouts(n *Network) []*nftables.NamedObj {
 	seen := map[string]bool{}
 	var out []*nftables.NamedObj
-	for _, r := range n.Rules {
-		name := timeoutName(r)
-		if name == "" || seen[name] {
-			continue
+	add := func(p Protocol, idle time.Duration) {
+		if name := timeoutName(p, idle); name != "" && !seen[name] {
+			seen[name] = true
+			out = append(out, &nftables.NamedObj{Name: name, Type: nftables.ObjTypeCtTimeout, Obj: timeoutPolicy(p, idle)})
 		}
-		seen[name] = true
-		out = append(out, &nftables.NamedObj{Name: name, Type: nftables.ObjTypeCtTimeout,
-			Obj: timeoutPolicy(r.Protocol, r.IdleTimeout)})
+	}
+	for _, r := range n.Rules {
+		add(r.Protocol, r.IdleTimeout)
+	}
+	for _, r := range n.NATRules {
+		add(r.Protocol, r.IdleTimeout)
 	}
 	slices.SortFunc(out, func(a, b *nftables.NamedObj) int { return cmp.Compare(a.Name, b.Name) })
 	return out
 }
 
-func timeoutName(r Rule) string {
-	if r.IdleTimeout <= 0 || (r.Protocol != TCP && r.Protocol != UDP) {
+// timeoutName names the policy of an idle timeout; empty if there is none to keep.
+func timeoutName(p Protocol, idle time.Duration) string {
+	if idle <= 0 || (p != TCP && p != UDP) {
 		return ""
 	}
-	return fmt.Sprintf("idle_%d_%d", r.Protocol, int(r.IdleTimeout/time.Second))
+	return fmt.Sprintf("idle_%d_%d", p, int(idle/time.Second))
 }
 
 func timeoutPolicy(p Protocol, idle time.Duration) *expr.CtTimeout {

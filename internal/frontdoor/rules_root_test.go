@@ -386,9 +386,13 @@ func TestIdleTimeout(t *testing.T) {
 	d := newTestDoor(t)
 	n := d.network(1)
 	n.Rules[1].IdleTimeout = 4 * time.Minute
-	d.plug(&n, "one")
+	one := d.plug(&n, "one")
+	for port, idle := range map[uint16]time.Duration{50000: 5 * time.Minute, 50001: 30 * time.Minute, 50002: 0} {
+		n.NATRules = append(n.NATRules, NATRule{Addr: n.FrontEnds[0].Addr, Protocol: TCP, Port: port, Backend: one.addr, BackendPort: 22, IdleTimeout: idle})
+	}
+	d.apply(n)
 	d.healthy(n)
-	for to, least := range map[string]int{"10.254.0.1:22": 1790, "10.254.0.1:8000": 230} {
+	for to, least := range map[string]int{"10.254.0.1:22": 1790, "10.254.0.1:8000": 230, "10.254.0.1:50000": 290, "10.254.0.1:50001": 1790, "10.254.0.1:50002": 431990} {
 		c, err := client{t, "house"}.dial("", to)
 		if err != nil {
 			t.Fatal(err)
