@@ -19,6 +19,7 @@ packages=(
     openssh-client curl ca-certificates
 )
 test_packages=(
+    iptables           # the firewall of hosts with Docker
     sshpass openssl    # scripts log in with passwords and look at certificates
     qemu-system-x86 e2fsprogs # a fresh Debian 12 in a virtual machine
 )

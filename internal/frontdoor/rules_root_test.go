@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -78,6 +79,44 @@ func TestOutbound(t *testing.T) {
 	}
 	d.healthy(n)
 	in.must("", "10.254.0.1:22") // its own pool is still there
+}
+
+// Docker has the host drop all that it forwards but for what the chain DOCKER-USER lets through.
+func TestDocker(t *testing.T) {
+	if _, err := exec.LookPath("iptables"); err != nil {
+		t.Skip("needs iptables, which comes with Docker")
+	}
+	d := newTestDoor(t)
+	n := d.network(1)
+	m := d.plug(&n, "one")
+	d.healthy(n)
+	serveIn(t, "world", "203.0.113.1:80", "world")
+	t.Cleanup(func() { // runs before the door is purged
+		for _, args := range [][]string{{"-P", "FORWARD", "ACCEPT"}, {"-F"}, {"-X"}} {
+			output(t, "iptables", args...)
+		}
+	})
+	for _, args := range [][]string{{"-N", "DOCKER-USER"}, {"-A", "DOCKER-USER", "-j", "RETURN"}, {"-I", "FORWARD", "-j", "DOCKER-USER"}, {"-P", "FORWARD", "DROP"}} {
+		output(t, "iptables", args...)
+	}
+	house, in := client{t, "house"}, client{t, m.space.name}
+	house.refused("10.254.0.1:22")
+	for range 2 { // the second time there is nothing to do
+		if err := d.door.ApplyHost(t.Context(), Host{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	house.must("", "10.254.0.1:22")
+	in.must("", "203.0.113.1:80")
+	if rules := output(t, "iptables", "-S", "DOCKER-USER"); strings.Count(rules, "ACCEPT") != 2 {
+		t.Errorf("more or less than one rule each way:\n%s", rules)
+	}
+	if err := d.door.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if rules := output(t, "iptables", "-S", "DOCKER-USER"); strings.Contains(rules, "ACCEPT") {
+		t.Errorf("left after Purge:\n%s", rules)
+	}
 }
 
 // serveIn greets on an address of a namespace, or of the host.
