@@ -88,6 +88,7 @@ func newImageBuildCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		ownModes()
 		for _, name := range names {
 			res, err := catalogue.ResolveName(name)
 			if err != nil {

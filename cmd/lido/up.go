@@ -53,10 +53,11 @@ func runUp(ctx context.Context, opt upOptions, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	switch {
-	case opt.dryRun:
+	if opt.dryRun {
 		return dryRun(out, p, opt)
-	case opt.detach:
+	}
+	ownModes()
+	if opt.detach {
 		return detach(ctx, p, out)
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
@@ -73,6 +74,10 @@ func runUp(ctx context.Context, opt upOptions, out io.Writer) error {
 	log.Info("stopping; machines run on")
 	return s.Close()
 }
+
+// ownModes keeps the caller's umask away from what is made for others, such as images and machines' files: their modes are
+// all said. With a careful administrator's 077 no machine would start.
+func ownModes() { syscall.Umask(0o022) }
 
 // detach starts this program again in the background without --detach and waits until it is ready.
 func detach(ctx context.Context, p paths, out io.Writer) error {
