@@ -163,7 +163,15 @@ func (m *rooms) openEngine(_ context.Context, opt upOptions) error {
 			return err
 		}
 		m.engine = engine
-		m.closers = append(m.closers, engine.Close)
+		m.closers = append(m.closers, func() error {
+			if hostGoesDown() {
+				m.log.Info("the host goes down, and the machines in order with it")
+				ctx, cancel := context.WithTimeout(context.Background(), machinesGoDown)
+				defer cancel()
+				engine.GoDown(ctx)
+			}
+			return engine.Close()
+		})
 		return nil
 	}
 	return fmt.Errorf("unknown engine %q: it is runc or sim", opt.engine)

@@ -33,6 +33,13 @@ func (e *Engine) writeBundle(r *record, h *holder) error {
 	return os.WriteFile(filepath.Join(e.bundle(r.Spec.ID), "config.json"), data, 0o600)
 }
 
+// unitProperties are for the scope that a machine is to the host's systemd. When the host goes down, lido's service is to
+// end first, which ends machines in order (GoDown); what that leaves is not worth systemd's minute and a half.
+var unitProperties = map[string]string{
+	"org.systemd.property.Before":          "['lido.service']",
+	"org.systemd.property.TimeoutStopUSec": "uint64 15000000",
+}
+
 func (e *Engine) bundleSpec(r *record, h *holder) *specs.Spec {
 	mapping := []specs.LinuxIDMapping{{ContainerID: 0, HostID: r.Base, Size: rangeSize}}
 	oom := 0
@@ -48,7 +55,8 @@ func (e *Engine) bundleSpec(r *record, h *holder) *specs.Spec {
 			Capabilities: &specs.LinuxCapabilities{Bounding: capabilities, Effective: capabilities, Permitted: capabilities},
 			OOMScoreAdj:  &oom,
 		},
-		Mounts: e.bundleMounts(r),
+		Mounts:      e.bundleMounts(r),
+		Annotations: unitProperties,
 		Linux: &specs.Linux{
 			UIDMappings: mapping,
 			GIDMappings: mapping,

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -131,8 +134,11 @@ func (e *Engine) removeDir(id string) error {
 	return os.RemoveAll(e.dir(id))
 }
 
-// systemd's signal for an orderly way down.
-const sigPoweroff = unix.Signal(34 + 4) // SIGRTMIN+4
+// systemd's signals for an orderly way down, and for one and up again: from SIGRTMIN on.
+const (
+	sigPoweroff = unix.Signal(34 + 4)
+	sigReboot   = unix.Signal(34 + 5)
+)
 
 // Stop shuts the machine down and kills it after grace.
 func (e *Engine) Stop(ctx context.Context, id string, grace time.Duration) error {
@@ -200,6 +206,32 @@ func (e *Engine) askToStop(id string, grace time.Duration) (*running, error) {
 	}
 	e.signal(b.rec.Init, sig)
 	return b.run, nil
+}
+
+// GoDown ends all machines in order because the host goes down, until ctx ends. It stops watching first, so that none is
+// booted again. To the next engine those that ran have rebooted: it boots them.
+func (e *Engine) GoDown(ctx context.Context) {
+	e.cancel()
+	e.wg.Wait()
+	e.mu.Lock()
+	all := slices.Collect(maps.Values(e.machines))
+	e.mu.Unlock()
+	var wg sync.WaitGroup
+	for _, b := range all {
+		b.mu.Lock()
+		init, conmon := b.rec.Init, b.rec.Conmon
+		b.mu.Unlock()
+		wg.Go(func() {
+			for ctx.Err() == nil && e.host.alive(init) {
+				e.signal(init, sigReboot)
+				soon, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+				e.waitGoneCtx(soon, init)
+				cancel()
+			}
+			e.waitGoneCtx(ctx, conmon) // which notes how init ended
+		})
+	}
+	wg.Wait()
 }
 
 func (e *Engine) signal(p process, sig unix.Signal) {
