@@ -30,6 +30,12 @@ func TestDebian(t *testing.T) {
 	t.Run("pool", func(t *testing.T) {
 		v.run(t, 12*time.Minute, "mkdir -m 700 /srv/cache/lido && cp -al /srv/cache/images /srv/cache/lido/ && PATH=/srv/bin:$PATH /srv/bin/pool.sh /srv/cache/lido")
 	})
+	t.Run("unit", func(t *testing.T) {
+		v.run(t, 6*time.Minute, `install /srv/bin/lido /usr/local/bin/ && install -m 644 /srv/bin/packaging/lido.service /etc/systemd/system/ && systemctl daemon-reload
+			mkdir -m 700 /var/lib/lido && cp -a /srv/cache/images /var/lib/lido/ && /srv/bin/unit.sh before`)
+		v.reboot(t, 2*time.Minute)
+		v.run(t, 6*time.Minute, "/srv/bin/unit.sh after")
+	})
 }
 
 // runTests runs a test binary inside; a command is its name and flags.
@@ -53,7 +59,7 @@ func binDisk(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	if err := runQuiet(exec.Command("cp", "-a", "../../packaging", "pool.sh", tree)); err != nil {
+	if err := runQuiet(exec.Command("cp", "-a", "../../packaging", "arm.sh", "pool.sh", "unit.sh", tree)); err != nil {
 		t.Fatal(err)
 	}
 	img := filepath.Join(dir, "bin.img")

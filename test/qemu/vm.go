@@ -59,7 +59,7 @@ func boot(t testing.TB, d disks, patience time.Duration) *vm {
 
 func (v *vm) args(d disks) []string {
 	args := []string{"-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "4096",
-		"-nodefaults", "-display", "none", "-no-reboot", "-nic", "none",
+		"-nodefaults", "-display", "none", "-nic", "none",
 		"-serial", "file:" + filepath.Join(v.dir, "console.log"),
 		"-kernel", d.kernel, "-initrd", d.initrd,
 		"-append", "root=LABEL=host rw console=ttyS0 quiet mitigations=off systemd.show_status=true",
@@ -85,6 +85,22 @@ func (v *vm) connect() (err error) {
 		}
 	}
 	return err
+}
+
+// reboot restarts the system inside, as an operator does, and waits for its agent. The disks keep what was written.
+func (v *vm) reboot(t testing.TB, patience time.Duration) {
+	t.Helper()
+	v.run(t, time.Minute, "systemctl --no-block reboot")
+	start := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for answer := ""; answer != "ready"; {
+		var err error
+		if answer, err = v.answer(ctx, t.Log); err != nil {
+			t.Fatalf("the virtual machine did not come up again: %v\n%s", err, v.tail("console.log"))
+		}
+	}
+	t.Logf("up again after %v", time.Since(start).Round(time.Second))
 }
 
 // run runs a script inside, with bash, and fails the test when it does not end well within the time.
