@@ -27,10 +27,11 @@ type reconciler struct {
 	kick chan struct{}
 
 	mu      sync.Mutex
-	started uint64           // rounds begun
-	ended   uint64           // the last round that ended
-	failure error            // of that round, if it did not get as far as plans
-	failed  map[string]error // of that round, by key of the network
+	started uint64               // rounds begun
+	ended   uint64               // the last round that ended
+	failure error                // of that round, if it did not get as far as plans
+	failed  map[string]error     // of that round, by key of the network
+	since   map[string]time.Time // since when it has been so, of those in failed
 	turned  chan struct{}
 	applied map[string]frontdoor.Network // by namespace
 	covered map[string]string            // instance (key) -> its MAC, of the last round that went well
@@ -118,7 +119,21 @@ func (l *reconciler) cover(all []*Attachment, failed map[string]error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.covered, l.failed = covered, failed
+	since := make(map[string]time.Time, len(failed))
+	for id := range failed {
+		since[id] = l.room.server.Now()
+		if before, ok := l.since[id]; ok {
+			since[id] = before
+		}
+	}
+	l.covered, l.failed, l.since = covered, failed, since
+}
+
+// trouble tells since when a network has not been as wished, and why; nil if it is, or was not tried yet.
+func (l *reconciler) trouble(vnetID string) (since time.Time, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.since[key(vnetID)], l.failed[key(vnetID)]
 }
 
 func (l *reconciler) covers(instanceID string, n machine.NIC) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -370,6 +371,19 @@ func TestOneBroken(t *testing.T) {
 	}
 	stop()
 	<-ended
+	p := props(f.must("GET", "virtualNetworks/other", "", 200))
+	why, _ := p["provisioningError"].(object)
+	if p["provisioningState"] != "Failed" || why["code"] != "NetworkNotMade" || !strings.Contains(fmt.Sprint(why["message"]), "broken") || why["time"] == "" {
+		t.Errorf("the broken network shows %v, %v", p["provisioningState"], why)
+	}
+	if p := props(f.must("GET", "virtualNetworks/vnet", "", 200)); p["provisioningState"] != "Succeeded" {
+		t.Errorf("the other network shows %v", p["provisioningState"])
+	}
+	f.door.broken = ""
+	f.round()
+	if p := props(f.must("GET", "virtualNetworks/other", "", 200)); p["provisioningState"] != "Succeeded" || p["provisioningError"] != nil {
+		t.Errorf("the mended network shows %v", p)
+	}
 }
 
 // A machine whose model changed keeps its address in the subnet, and leaves pools that it is no longer to be in.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/store"
@@ -96,6 +97,7 @@ func (r *Room) admitVNet(_ context.Context, a *arm.Admission) error {
 	}
 	setDefault(p, "enableDdosProtection", false)
 	delete(p, "resourceGuid")
+	delete(p, "provisioningError")
 	var v vnet
 	if err := arm.Convert(a.Body, &v); err != nil {
 		return err
@@ -311,5 +313,10 @@ func (r *Room) renderVNet(_ context.Context, tx *store.Tx, d *store.Doc, body ma
 	}
 	setItems(p, "subnets", list)
 	setDefault(p, "virtualNetworkPeerings", []any{})
+	if since, err := r.loop.trouble(d.ID); err != nil {
+		p["provisioningState"] = arm.Failed
+		p["provisioningError"] = object{"code": "NetworkNotMade", "time": since.Format(time.RFC3339Nano),
+			"message": fmt.Sprintf("The virtual network could not be made as wished on this host: %v. lido keeps trying.", err)}
+	}
 	return nil
 }
