@@ -73,8 +73,8 @@ func (r *Room) files(setID string, v *instanceView, l *launching) ([]machine.Fil
 	files := []machine.File{
 		{Path: "/etc/ssh/ssh_host_ed25519_key", Data: private, Mode: 0o600},
 		{Path: "/etc/ssh/ssh_host_ed25519_key.pub", Data: public},
-		{Path: "/etc/lido/tls/cert.pem", Data: cert},
-		{Path: "/etc/lido/tls/key.pem", Data: key, Mode: 0o600},
+		{Path: certPath, Data: cert},
+		{Path: keyPath, Data: key, Mode: 0o600},
 		{Path: "/etc/ssh/sshd_config.d/10-lido-instance.conf", Data: sshdConfig(&l.model.Profile.OS)},
 	}
 	files = append(files, r.GuestFiles...)

@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -181,12 +183,46 @@ func TestRealMachines(t *testing.T) {
 	if got := l.sh(0, `(bash -c 'exec -a "sshd: dsvmuser@notty" sleep 20' >/dev/null 2>&1 &); sleep 0.1; `+countScript); got != "1" {
 		t.Errorf("sessions: %q, want 1", got)
 	}
+	t.Run("certificate", func(t *testing.T) { testRenewal(t, l) })
 	t.Run("run-command", func(t *testing.T) { testRunCommand(t, l) })
 	t.Run("restart of lido", func(t *testing.T) { testRestartWithin(t, l) })
 
 	_, _, h = l.call("DELETE", setPath, "")
 	l.succeed(h)
 	l.empty()
+}
+
+// testRenewal looks at certificates now and later: one that ends soon is replaced, for the same names.
+func testRenewal(t *testing.T, l *lab) {
+	read := func() *x509.Certificate {
+		pair, err := tls.X509KeyPair([]byte(l.sh(0, "cat "+certPath)), []byte(l.sh(0, "cat "+keyPath)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pair.Leaf
+	}
+	look := func(at time.Time) {
+		if err := l.room.renewDue(t.Context(), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	first := read()
+	look(time.Now())
+	if !read().Equal(first) {
+		t.Error("a new certificate was replaced")
+	}
+	look(first.NotAfter.Add(-renewBefore))
+	second := read()
+	if second.Equal(first) || fmt.Sprint(second.DNSNames, second.IPAddresses) != fmt.Sprint(first.DNSNames, first.IPAddresses) {
+		t.Errorf("the certificate for %v %v became one for %v %v", first.DNSNames, first.IPAddresses, second.DNSNames, second.IPAddresses)
+	}
+	if modes := l.sh(0, "cd /etc/lido/tls; stat -c %a:%U cert.pem key.pem; ls -A"); modes != "644:root\n600:root\ncert.pem\nkey.pem" {
+		t.Errorf("files: %q", modes)
+	}
+	look(second.NotAfter.Add(-renewBefore - time.Minute))
+	if !read().Equal(second) {
+		t.Error("what was given since is not known")
+	}
 }
 
 func testRunCommand(t *testing.T, l *lab) {

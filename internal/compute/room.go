@@ -126,6 +126,7 @@ func (r *Room) Start() error {
 	r.goRun(func() { r.watchEngine() })
 	r.goRun(func() { r.resync() })
 	r.goRun(func() { r.countSessions() })
+	r.goRun(func() { r.renewCerts() })
 	r.resumeRuns()
 	sub.Wake()
 	return nil
