@@ -32,7 +32,7 @@ func admitSpecVersion(_ context.Context, a *arm.Admission) error {
 	if err := arm.Convert(a.Body, &wish); err != nil {
 		return err
 	}
-	if len(wish.Properties.MainTemplate) == 0 {
+	if len(wish.main()) == 0 {
 		return arm.BadRequest("InvalidTemplateSpecVersion", "properties.mainTemplate", "The version '%s' has no 'mainTemplate'.", a.ID.FullName())
 	}
 	for i, l := range wish.Properties.LinkedTemplates {
@@ -46,11 +46,19 @@ func admitSpecVersion(_ context.Context, a *arm.Admission) error {
 type specVersion struct {
 	Properties struct {
 		MainTemplate    json.RawMessage `json:"mainTemplate"`
+		Template        json.RawMessage `json:"template"` // its name in the first version
 		LinkedTemplates []struct {
 			Path     string          `json:"path"`
 			Template json.RawMessage `json:"template"`
 		} `json:"linkedTemplates"`
 	} `json:"properties"`
+}
+
+func (v *specVersion) main() json.RawMessage {
+	if len(v.Properties.MainTemplate) > 0 {
+		return v.Properties.MainTemplate
+	}
+	return v.Properties.Template
 }
 
 // fetchSpec reads the template that a link to a version of a spec means, as the caller.
@@ -74,7 +82,7 @@ func (m *Room) fetchSpec(ctx context.Context, caller arm.Caller, link *templateL
 		return nil, err
 	}
 	if link.RelativePath == "" {
-		return v.Properties.MainTemplate, nil
+		return v.main(), nil
 	}
 	for _, l := range v.Properties.LinkedTemplates {
 		if cleanPath(l.Path) == cleanPath(link.RelativePath) {

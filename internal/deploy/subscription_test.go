@@ -109,6 +109,10 @@ func TestTemplateSpecs(t *testing.T) {
 			t.Errorf("%s: %s", body, pretty(m))
 		}
 	}
+	l.ok("PUT", spec+"/versions/0.1", `{"location": "local", "properties": {"template": `+net("first")+`}}`)
+	if _, d := l.deploy("first", `"mode": "Incremental", "templateLink": {"id": "`+spec+`/versions/0.1"}`); at(d, "properties", "provisioningState") != "Succeeded" {
+		t.Error(pretty(d))
+	}
 	if code, m, _ := l.call("PUT", spec+"/versions/3.0", `{"location": "local", "properties": {}}`); code != 400 || at(m, "error", "code") != "InvalidTemplateSpecVersion" {
 		t.Errorf("%d %s", code, pretty(m))
 	}

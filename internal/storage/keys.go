@@ -72,7 +72,7 @@ func (r *Room) listKeys(ctx context.Context, req *arm.Request) (*arm.Response, e
 		if err != nil {
 			return err
 		}
-		resp, err = r.showKeys(req.ID.Name(), rec)
+		resp, err = r.showKeys(req, rec)
 		return err
 	})
 	return resp, err
@@ -87,7 +87,11 @@ func (r *Room) requested(tx *store.Tx, req *arm.Request) (*accountRecord, error)
 	return rec, err
 }
 
-func (r *Room) showKeys(account string, rec *accountRecord) (*arm.Response, error) {
+// bareKeys is the first version that lists keys; those before it had members key1 and key2.
+const bareKeys = "2016"
+
+func (r *Room) showKeys(req *arm.Request, rec *accountRecord) (*arm.Response, error) {
+	account, shown := req.ID.Name(), map[string]any{}
 	keys := []map[string]any{}
 	for i, k := range rec.Keys {
 		value, err := r.openKey(account, k)
@@ -95,8 +99,12 @@ func (r *Room) showKeys(account string, rec *accountRecord) (*arm.Response, erro
 			return nil, err
 		}
 		keys = append(keys, map[string]any{"keyName": fmt.Sprintf("key%d", i+1), "value": value, "permissions": "FULL", "creationTime": k.Created})
+		if req.APIVersion < bareKeys {
+			shown[fmt.Sprintf("key%d", i+1)] = value
+		}
 	}
-	return arm.OK(map[string]any{"keys": keys}), nil
+	shown["keys"] = keys
+	return arm.OK(shown), nil
 }
 
 // regenerateKey replaces a key. What was mounted with the old one stays mounted; it opens nothing new.
@@ -120,7 +128,7 @@ func (r *Room) regenerateKey(ctx context.Context, req *arm.Request) (*arm.Respon
 		if err := tx.SetJSON(bucketAccounts, strings.ToLower(name), rec); err != nil {
 			return err
 		}
-		resp, err = r.showKeys(name, rec)
+		resp, err = r.showKeys(req, rec)
 		return err
 	})
 	return resp, err

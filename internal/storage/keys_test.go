@@ -3,8 +3,10 @@ package storage
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"io/fs"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"testing"
@@ -68,5 +70,23 @@ func TestKeysOpenShares(t *testing.T) {
 				t.Errorf("%s holds a key in clear", file)
 			}
 		}
+	}
+}
+
+// TestKeysOfOldVersions: templates of 2015 read listKeys(...).key1.
+func TestKeysOfOldVersions(t *testing.T) {
+	f := newFixture(t)
+	f.put(pool, wish, 200)
+	w := httptest.NewRecorder()
+	f.arm.ServeHTTP(w, httptest.NewRequest("POST", pool+"/listKeys?api-version=2015-06-15", nil))
+	var old map[string]any
+	if err := json.Unmarshal(w.Body.Bytes(), &old); err != nil {
+		t.Fatal(err)
+	}
+	if keys := f.keys(); old["key1"] != keys[0] || old["key2"] != keys[1] {
+		t.Errorf("%v, want %q", old, keys)
+	}
+	if m := f.must("POST", pool+"/listKeys", "", 200); m["key1"] != nil {
+		t.Errorf("a new version shows key1: %v", m)
 	}
 }
