@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"strings"
 
 	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/store"
@@ -108,14 +109,63 @@ func (m *Room) checkResource(ctx context.Context, r *arm.Request, rec *record, p
 		e.Target = p.ID
 		return e
 	}
-	if !sameType(p.Type, TypeDeployment) || !p.Known() {
+	if !sameType(p.Type, TypeDeployment) {
 		return nil
+	}
+	if !p.Known() {
+		return m.checkTypes(p)
 	}
 	if depth >= maxNested {
 		e := arm.BadRequest("InvalidTemplate", p.ID, "Deployment template validation failed: 'Deployments nest more than %d levels deep at '%s'.'.", maxNested, p.ID)
 		return e
 	}
 	return m.checkNested(ctx, r, rec, p, depth, coming)
+}
+
+// checkTypes looks over the types in the template of a nested deployment that cannot be worked out yet, for what hopeless
+// deployments make before they fail has to be cleaned up by people.
+func (m *Room) checkTypes(p *template.Resource) *arm.Error {
+	var wrong []*arm.Error
+	m.unservedIn(p.Body.At("properties", "template", "resources"), "", func(resourceType string) {
+		e := arm.Errorf(http.StatusBadRequest, "InvalidResourceType", "The nested deployment '%s' has a resource of the type '%s', which this lido does not serve. 'az provider list' shows the types that it serves.", p.Name, resourceType)
+		e.Target = p.ID
+		wrong = append(wrong, e)
+	})
+	if wrong == nil {
+		return nil
+	}
+	wrong[0].Details = wrong[1:]
+	return wrong[0]
+}
+
+// unservedIn tells each type in a resources section that lido does not serve, as far as they are written plainly and without a
+// condition, each once.
+func (m *Room) unservedIn(resources template.Value, parent string, tell func(string)) {
+	items := resources.Items()
+	for _, key := range resources.Keys() {
+		items = append(items[:len(items):len(items)], resources.At(key))
+	}
+	seen := map[string]bool{}
+	for _, r := range items {
+		typ := r.At("type").Str()
+		if parent != "" && !strings.Contains(typ, ".") {
+			typ = parent + "/" + typ
+		}
+		if typ == "" || strings.HasPrefix(typ, "[") || r.At("condition").Kind() != template.Null || r.At("existing").Kind() != template.Null {
+			continue
+		}
+		if sameType(typ, "Microsoft.Resources/resourceGroups") {
+			typ = typeGroup
+		}
+		if t := m.Server.Lookup(typ); (t == nil || t.Put == nil) && !seen[typ] {
+			seen[typ] = true
+			tell(typ)
+		}
+		m.unservedIn(r.At("resources"), typ, tell)
+		if sameType(typ, TypeDeployment) {
+			m.unservedIn(r.At("properties", "template", "resources"), "", tell)
+		}
+	}
 }
 
 // with adds the groups that a plan makes.

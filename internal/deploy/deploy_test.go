@@ -562,3 +562,20 @@ func TestCompleteKeepsNested(t *testing.T) {
 		t.Errorf("%d %s", code, pretty(m))
 	}
 }
+
+// TestTypesOfLateDeployments: a nested deployment that cannot be worked out yet is refused for its types all the same.
+func TestTypesOfLateDeployments(t *testing.T) {
+	l := newLido(t)
+	body := `{"properties": {"mode": "Incremental", "template": {` + head + `"resources": [
+		{"type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "net", "location": "local", "properties": {"note": "x"}},
+		{"type": "Microsoft.Resources/deployments", "apiVersion": "2021-04-01", "name": "late", "properties": {"mode": "Incremental", "expressionEvaluationOptions": {"scope": "inner"},
+		 "parameters": {"note": {"value": "[reference('net').note]"}}, "template": {` + head + `"parameters": {"note": {"type": "string"}}, "resources": [
+		  {"type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "web", "location": "local", "resources": [{"type": "hooks", "apiVersion": "1", "name": "h"}]},
+		  {"condition": "[equals(parameters('note'), 'y')]", "type": "Test.Zoo/whales", "apiVersion": "1", "name": "w"},
+		  {"type": "Test.Zoo/apes", "apiVersion": "1", "name": "a"}]}}}]}}}`
+	code, m, _ := l.call("PUT", deployments+"x", body)
+	text := pretty(m)
+	if code != 400 || !strings.Contains(text, "Test.Zoo/apes") || !strings.Contains(text, "Test.Zoo/nets/hooks") || strings.Contains(text, "whales") {
+		t.Errorf("%d %s", code, text)
+	}
+}
