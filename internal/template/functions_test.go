@@ -1,6 +1,9 @@
 package template
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // The cases are the examples of Microsoft's pages "ARM template functions": each is an expression and what it gives, as
 // JSON. Where a page shows a function with parameters the values are written into the expression.
@@ -198,6 +201,23 @@ var functionCases = []struct{ name, expression, want string }{
 	{"subscription", "[subscription().subscriptionId]", `"` + testSub + `"`},
 	{"providers", "[providers('Microsoft.Compute', 'virtualMachineScaleSets').apiVersions[0]]", `"2022-11-01"`},
 	{"toLogicalZones", "[toLogicalZones('s', 'local', createArray('local-az1'))]", `[]`},
+	{"toLogicalZone", "[toLogicalZone('s', 'local', 'local-az1')]", `""`},
+	{"toPhysicalZones", "[toPhysicalZones('s', 'local', createArray('1', '2'))]", `[]`},
+	{"tenant", "[tenant().displayName]", `"lido"`},
+	{"guid", "[equals(guid('a', 'b'), guid('a-b'))]", `true`},
+	{"guid's form", "[length(guid('a'))]", `36`},
+	{"any", "[any(createArray(1))]", `[1]`},
+	{"format, fixed digits", "[format('{0:D5}|{1:F2}|{2:X}|{3,6}|{4,-6}|', 42, 3, 255, 'ab', 'cd')]", `"00042|3.00|FF|    ab|cd    |"`},
+	{"format, a date's text is left alone", "[format('{0}', '2020-01-01T00:00:00Z')]", `"2020-01-01T00:00:00Z"`},
+	{"format, booleans and nothing", "[format('{0} {1}', true(), null())]", `"True "`},
+	{"string of a boolean", "[string(true())]", `"True"`},
+	{"string of null", "[string(null())]", `""`},
+	{"bool of a number in words", "[bool('1')]", `true`},
+	{"int of a fraction's text", "[add(int('7'), -2)]", `5`},
+	{"nested indices", "[createArray(createArray(1, 2), createArray(3))[0][1]]", `2`},
+	{"a member by a made name", "[createObject('ab', 1)[concat('a', 'b')]]", `1`},
+	{"a member in another case", "[createObject('Ab', 1).aB]", `1`},
+	{"blanks and line breaks", "[  concat ( 'a' ,\n 'b' )  ]", `"ab"`},
 	{"toPhysicalZone", "[toPhysicalZone('s', 'local', '1')]", `""`},
 	{"managementGroupResourceId", "[managementGroupResourceId('m', 'Microsoft.Authorization/policyDefinitions', 'p')]", `"/providers/Microsoft.Management/managementGroups/m/providers/Microsoft.Authorization/policyDefinitions/p"`},
 	{"subscriptionResourceId of another", "[subscriptionResourceId('s', 'Microsoft.Authorization/roleDefinitions', 'r')]", `"/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/r"`},
@@ -275,6 +295,35 @@ func TestFunctionErrors(t *testing.T) {
 			t.Errorf("%s gives %s, want an error", c.expression, v.AppendJSON(nil))
 		} else if !contains(err.Error(), c.want) {
 			t.Errorf("%s: %v\nwant %q", c.expression, err, c.want)
+		}
+	}
+}
+
+// TestEveryFunction: each function that Microsoft's page "ARM template functions" or the bicep compiler's list of functions
+// names is there, and has a case above or is tested with resources.
+func TestEveryFunction(t *testing.T) {
+	const named = `array concat contains createArray distinct empty first flatten indexFromEnd indexOf intersection last lastIndexOf length max min
+		range skip take tryGet tryIndexFromEnd union cidrHost cidrSubnet parseCidr coalesce equals greater greaterOrEquals less lessOrEquals
+		dateTimeAdd dateTimeFromEpoch dateTimeToEpoch utcNow deployer deployment environment parameters variables filter groupBy map mapValues
+		reduce sort toObject lambda lambdaVariables and bool false if not or true add copyIndex div float int mod mul sub createObject items json
+		null objectKeys shallowMerge extensionResourceId listKeys listSecrets listAccountSas list pickZones providers reference references
+		resourceId subscriptionResourceId managementGroupResourceId tenantResourceId toLogicalZone toLogicalZones toPhysicalZone toPhysicalZones
+		managementGroup resourceGroup subscription tenant base64 base64ToJson base64ToString buildUri dataUri dataUriToString endsWith format
+		guid join like newGuid padLeft parseUri replace split startsWith string substring toLower toUpper trim uniqueString uri uriComponent
+		uriComponentToString any fail`
+	all := functionTable()
+	for name := range strings.FieldsSeq(named) {
+		if all[strings.ToLower(name)] == nil && !strings.HasPrefix(name, "list") && !strings.HasPrefix(name, "lambda") {
+			t.Errorf("there is no function %s", name)
+		}
+	}
+	tested := "parameters variables copyindex lambdavariables utcnow newguid reference references list listkeys deployer managementgroup any fail uniquestring guid tenant lambda null true"
+	for _, c := range functionCases {
+		tested += " " + strings.ToLower(c.expression)
+	}
+	for name := range all {
+		if !strings.Contains(tested, name+"(") && !strings.Contains(" "+tested+" ", " "+name+" ") && name != "list*" {
+			t.Errorf("no case calls %s", name)
 		}
 	}
 }
