@@ -33,13 +33,16 @@ type sample struct {
 	Count    int
 }
 
-// measure makes every kind of load in turn. steady is the rate of the load of that name; 0 leaves it out.
-func (s *site) measure(ctx context.Context, seconds, steady float64) (f figures, err error) {
+// kinds of load, in the order that they are made in.
+var kinds = []string{"many", "one", "idle", "steady", "trip", "bulk"}
+
+// measure makes the given kinds of load in turn. steady is the rate of the load of that name; 0 leaves it out.
+func (s *site) measure(ctx context.Context, which []string, seconds, steady float64) (f figures, err error) {
 	for _, l := range []struct {
 		kind string
 		into *sample
 	}{{"many", &f.many}, {"one", &f.one}, {"idle", &f.idle}, {"steady", &f.steady}, {"trip", &f.trip}, {"bulk", &f.bulk}} {
-		if l.kind == "steady" && steady == 0 {
+		if !slices.Contains(which, l.kind) || l.kind == "steady" && steady == 0 {
 			continue
 		}
 		if *l.into, err = s.load(ctx, l.kind, seconds, steady); err != nil {
