@@ -57,12 +57,16 @@ func notValid(r *arm.Request, wrong []*arm.Error) *arm.Error {
 	return e
 }
 
-// preflight asks the types about the resources that need no other of the template to be there first: what they refuse now
-// they will refuse later.
+// preflight asks the types about the resources for which all that they depend on is there already: what they refuse now they
+// will refuse later.
 func (m *Room) preflight(ctx context.Context, r *arm.Request, rec *record, plan *template.Plan) error {
 	var wrong []*arm.Error
+	there, err := m.there(ctx, plan)
+	if err != nil {
+		return err
+	}
 	for _, p := range plan.Resources {
-		if p.Skipped || p.Existing || p.OnlyIfNew || len(p.DependsOn) > 0 || !p.Known() {
+		if p.Skipped || p.Existing || p.OnlyIfNew || !p.Known() || !allIn(there, p.DependsOn) {
 			continue
 		}
 		err := m.rehearse(ctx, r, rec, p, p.Body, func(*store.Tx, *store.Doc) error { return nil })
@@ -74,6 +78,36 @@ func (m *Room) preflight(ctx context.Context, r *arm.Request, rec *record, plan 
 		return nil
 	}
 	return notValid(r, wrong)
+}
+
+// there are the resources of a plan that exist.
+func (m *Room) there(ctx context.Context, plan *template.Plan) (map[*template.Resource]bool, error) {
+	out := map[*template.Resource]bool{}
+	err := m.store.View(ctx, func(tx *store.Tx) error {
+		for _, p := range plan.Resources {
+			for _, d := range p.DependsOn {
+				if _, known := out[d]; known {
+					continue
+				}
+				_, err := tx.Get(d.ID)
+				if err != nil && !errors.Is(err, store.ErrNotFound) {
+					return err
+				}
+				out[d] = err == nil
+			}
+		}
+		return nil
+	})
+	return out, err
+}
+
+func allIn(there map[*template.Resource]bool, list []*template.Resource) bool {
+	for _, d := range list {
+		if !there[d] {
+			return false
+		}
+	}
+	return true
 }
 
 // errNoRehearsal says that a type cannot tell beforehand what it would do.

@@ -579,3 +579,19 @@ func TestTypesOfLateDeployments(t *testing.T) {
 		t.Errorf("%d %s", code, text)
 	}
 }
+
+func TestRetryOn(t *testing.T) {
+	l := newLido(t)
+	for code, want := range map[string]string{"AllocationFailed": "lion lion lion", "Other": "lion"} {
+		l.broken["lion"] = arm.Conflict("AllocationFailed", "No room for the lion.")
+		l.built = nil
+		_, d := l.deploy("main", `"mode": "Incremental", "template": {`+head+`"languageVersion": "2.0", "resources": {
+			"a": {"@options": {"retryOn": [["`+code+`"], 2]}, "type": "Test.Zoo/cages", "apiVersion": "2020-01-01", "name": "lion", "location": "local", "properties": {"for": "`+code+`"}}}}`)
+		l.mu.Lock()
+		got := strings.Join(l.built, " ")
+		l.mu.Unlock()
+		if got != want || at(d, "properties", "provisioningState") != "Failed" {
+			t.Errorf("%s: built %q, want %q: %s", code, got, want, pretty(d))
+		}
+	}
+}

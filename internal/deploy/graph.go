@@ -130,9 +130,15 @@ const patience = 3 * time.Minute
 
 func (x *runner) sendPatiently(ctx context.Context, r *template.Resource) (int, error) {
 	pause := 100 * time.Millisecond
+	retries := r.Retries
 	for end := x.now().Add(patience); ; pause = min(2*pause, 2*time.Second) {
 		status, err := x.send(ctx, r)
-		if !passing(err) || x.now().After(end) {
+		again := passing(err) && x.now().Before(end)
+		if !again && retries > 0 && hasCode(err, r.RetryOn) {
+			retries--
+			again = true
+		}
+		if !again {
 			return status, err
 		}
 		select {
@@ -141,6 +147,25 @@ func (x *runner) sendPatiently(ctx context.Context, r *template.Resource) (int, 
 		case <-time.After(pause):
 		}
 	}
+}
+
+// hasCode says that an error, or a detail of it, has one of the codes that the template names.
+func hasCode(err error, codes []string) bool {
+	var e *arm.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	for _, c := range codes {
+		if strings.EqualFold(c, e.Code) {
+			return true
+		}
+	}
+	for _, d := range e.Details {
+		if hasCode(d, codes) {
+			return true
+		}
+	}
+	return false
 }
 
 // passing says that an error will go by itself.

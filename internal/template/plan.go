@@ -28,12 +28,14 @@ type Resource struct {
 	Type       string // with its name space, e.g. Microsoft.Network/virtualNetworks/subnets
 	Name       string // with its parents' names, e.g. net/default
 	APIVersion string
-	Symbol     string // symbolic name, or ""
-	Existing   bool   // it is only referred to and must be there already
-	Skipped    bool   // its condition is false
-	OnlyIfNew  bool   // it is not to be touched if it is there already
-	Nullable   bool   // an existing one that may be missing: it is null then
-	Body       Value  // what is known of the request's body; parts that only a running deployment can know are Unknown
+	Symbol     string   // symbolic name, or ""
+	Existing   bool     // it is only referred to and must be there already
+	Skipped    bool     // its condition is false
+	OnlyIfNew  bool     // it is not to be touched if it is there already
+	Nullable   bool     // an existing one that may be missing: it is null then
+	RetryOn    []string // codes of errors after which it is sent again
+	Retries    int      // how often at most
+	Body       Value    // what is known of the request's body; parts that only a running deployment can know are Unknown
 	DependsOn  []*Resource
 	Pos        Pos
 	Path       string

@@ -28,6 +28,7 @@ func (x *expander) head(r *Resource, e *env) error {
 	r.Existing = n.Get("existing") != nil && n.Get("existing").Bool
 	r.OnlyIfNew = n.At("@options", "onlyIfNotExists").Present()
 	r.Nullable = n.At("@options", "nullIfNotFound").Present()
+	r.loadRetries(n.At("@options", "retryOn"))
 	if v := n.Get("apiVersion"); v.Present() {
 		if r.APIVersion, err = e.evalText(v, "api-version"); err != nil {
 			return err
@@ -44,6 +45,22 @@ func (x *expander) head(r *Resource, e *env) error {
 	r.subject = fmt.Sprintf("resource '%s' at line '%d' and column '%d'", r.ID, n.Pos.Line, n.Pos.Col)
 	return r.loadWishes(e)
 }
+
+// loadRetries reads the option retryOn: codes, and how often.
+func (r *Resource) loadRetries(n *Node) {
+	if !n.Present() || n.Kind != Array || len(n.Items) == 0 {
+		return
+	}
+	for _, code := range n.Items[0].Items {
+		r.RetryOn = append(r.RetryOn, code.Str())
+	}
+	if r.Retries = 1; len(n.Items) > 1 {
+		r.Retries = int(min(max(n.Items[1].Value().Int(), 0), maxRetries))
+	}
+}
+
+// maxRetries is more than anybody waits for.
+const maxRetries = 100
 
 // extensible refuses a resource of one of Bicep's extensions, which has no type of a resource provider.
 func extensible(n *Node) error {
