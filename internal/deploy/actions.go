@@ -3,6 +3,7 @@ package deploy
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"lido.dev/lido/internal/arm"
@@ -10,9 +11,9 @@ import (
 	"lido.dev/lido/internal/template"
 )
 
-// cancel ends a deployment: what is being worked on goes on, nothing else is begun.
+// cancel ends a deployment and those nested in it: what is being worked on goes on, nothing else is begun.
 func (m *Room) cancel(ctx context.Context, r *arm.Request) (*arm.Response, error) {
-	run := ""
+	var runs []string
 	err := m.store.Update(ctx, func(tx *store.Tx) error {
 		d, err := tx.Get(r.ID.String())
 		if err != nil {
@@ -22,14 +23,45 @@ func (m *Room) cancel(ctx context.Context, r *arm.Request) (*arm.Response, error
 		if !st.active() {
 			return arm.Conflict("DeploymentCannotBeCancelled", "The deployment '%s' cannot be cancelled because it has ended with provisioning state '%s'.", r.ID.Name(), st.ProvisioningState)
 		}
-		run = st.Run
-		return m.markCanceled(tx, d, st)
+		runs, err = m.cancelWithin(tx, d, st)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	m.stop(run)
+	for _, run := range runs {
+		m.stop(run)
+	}
 	return &arm.Response{Status: http.StatusNoContent}, nil
+}
+
+// cancelWithin marks a deployment and the active ones nested in it as cancelled, and returns their runs.
+func (m *Room) cancelWithin(tx *store.Tx, d *store.Doc, st *status) ([]string, error) {
+	if err := m.markCanceled(tx, d, st); err != nil {
+		return nil, err
+	}
+	runs := []string{st.Run}
+	open, err := tx.ListKV(bucketOpen)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range open {
+		inner, err := tx.Get(string(e.Value))
+		if errors.Is(err, store.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if st := statusOf(inner); st.active() && store.Key(st.Parent) == store.Key(d.ID) {
+			more, err := m.cancelWithin(tx, inner, st)
+			if err != nil {
+				return nil, err
+			}
+			runs = append(runs, more...)
+		}
+	}
+	return runs, nil
 }
 
 func (m *Room) markCanceled(tx *store.Tx, d *store.Doc, st *status) error {

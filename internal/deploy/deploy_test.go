@@ -595,3 +595,34 @@ func TestRetryOn(t *testing.T) {
 		}
 	}
 }
+
+// TestCancelNested: cancelling a deployment cancels what is nested in it, however deep.
+func TestCancelNested(t *testing.T) {
+	l := newLido(t)
+	l.hold = make(chan struct{})
+	nested := func(name, resource string) string {
+		return `{"type": "Microsoft.Resources/deployments", "apiVersion": "2021-04-01", "name": "` + name + `", "properties": {"mode": "Incremental", "template": {` + head + `"resources": [` + resource + `]}}}`
+	}
+	cage := `{"type": "Test.Zoo/cages", "apiVersion": "2020-01-01", "name": "lion", "location": "local"}`
+	_, _, h := l.call("PUT", deployments+"outer", `{"properties": {"mode": "Incremental", "template": {`+head+`"resources": [`+nested("middle", nested("inner", cage))+`]}}}`)
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		if code, _, _ := l.call("GET", sub+"/resourceGroups/zoo/providers/Test.Zoo/cages/lion", ""); code == 200 {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("the cage is not begun")
+		}
+	}
+	if code, m, _ := l.call("POST", deployments+"outer/cancel", ""); code != 204 {
+		t.Fatalf("%d %s", code, pretty(m))
+	}
+	for _, name := range []string{"outer", "middle", "inner"} {
+		if d := l.ok("GET", deployments+name, ""); at(d, "properties", "provisioningState") != "Canceled" {
+			t.Errorf("%s: %s", name, pretty(d))
+		}
+	}
+	if op := l.poll(h); op["status"] != "Canceled" {
+		t.Errorf("%s", pretty(op))
+	}
+	close(l.hold)
+}

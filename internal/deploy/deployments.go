@@ -130,7 +130,7 @@ func (m *Room) begin(tx *store.Tx, r *arm.Request, rec *record, plan *template.P
 }
 
 func (m *Room) newStatus(rec *record, plan *template.Plan) *status {
-	st := &status{CorrelationID: rec.CorrelationID, Mode: rec.Mode, Location: rec.Location, OnError: rec.OnError, Nested: rec.Nested, Link: rec.Link, ParamsLink: rec.ParamsLink, TemplateHash: hash(rec.Template),
+	st := &status{CorrelationID: rec.CorrelationID, Mode: rec.Mode, Location: rec.Location, OnError: rec.OnError, Parent: rec.Parent, Link: rec.Link, ParamsLink: rec.ParamsLink, TemplateHash: hash(rec.Template),
 		Started: m.now(), Parameters: shownParameters(plan), Providers: m.shownProviders(plan), Dependencies: shownDependencies(plan)}
 	st.ProvisioningState = stateAccepted
 	return st

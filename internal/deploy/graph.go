@@ -198,7 +198,7 @@ func (x *runner) send(ctx context.Context, r *template.Resource) (int, error) {
 	if req.Body, req.Secrets, err = requestBody(x.rec, r, body); err != nil {
 		return 0, err
 	}
-	resp, err := x.Server.Do(nestedContext(ctx), req)
+	resp, err := x.Server.Do(nestedContext(ctx, x.doc.ID), req)
 	if err != nil {
 		return 0, err
 	}

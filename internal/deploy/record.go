@@ -42,7 +42,7 @@ type record struct {
 
 	Tags       json.RawMessage `json:"tags,omitempty"` // of the deployment itself
 	OnError    *onError        `json:"onErrorDeployment,omitempty"`
-	Nested     bool            `json:"nested,omitempty"`     // sent by another deployment
+	Parent     string          `json:"parent,omitempty"`     // id of the deployment that sent this one
 	RollbackOf string          `json:"rollbackOf,omitempty"` // id of the deployment whose failure made this one run again
 }
 
@@ -64,7 +64,7 @@ type status struct {
 	Mode          string        `json:"mode"`
 	Location      string        `json:"location,omitempty"`
 	OnError       *onError      `json:"onErrorDeployment,omitempty"`
-	Nested        bool          `json:"nested,omitempty"`
+	Parent        string        `json:"parent,omitempty"`
 	Link          *templateLink `json:"templateLink,omitempty"`
 	ParamsLink    *templateLink `json:"parametersLink,omitempty"`
 	TemplateHash  string        `json:"templateHash"`

@@ -73,7 +73,7 @@ func (m *Room) newRecord(ctx context.Context, r *arm.Request, coming groups) (*r
 		return nil, arm.BadRequest("InvalidRequestContent", "properties", "The request content was invalid: the deployment has no 'properties'.")
 	}
 	rec := &record{ID: r.ID.String(), Caller: r.Caller, BaseURL: r.BaseURL, Subscription: r.ID.Subscription(), CorrelationID: r.CorrelationID,
-		APIVersion: r.APIVersion, Now: m.now(), Seed: uuid.NewString(), Nested: isNested(ctx)}
+		APIVersion: r.APIVersion, Now: m.now(), Seed: uuid.NewString(), Parent: parentOf(ctx)}
 	if tags := body.Get("tags"); tags.Present() && tags.Kind == template.Object {
 		rec.Tags = tags.Value().AppendJSON(nil)
 	}

@@ -53,11 +53,15 @@ func readOnError(rec *record, n *template.Node) error {
 // nestedMark marks the context of requests that a deployment sends: what they start is nested in it.
 type nestedMark struct{}
 
-func nestedContext(ctx context.Context) context.Context {
-	return context.WithValue(ctx, nestedMark{}, true)
+func nestedContext(ctx context.Context, parent string) context.Context {
+	return context.WithValue(ctx, nestedMark{}, parent)
 }
 
-func isNested(ctx context.Context) bool { return ctx.Value(nestedMark{}) != nil }
+// parentOf is the id of the deployment that sent a request, or "".
+func parentOf(ctx context.Context) string {
+	parent, _ := ctx.Value(nestedMark{}).(string)
+	return parent
+}
 
 // errNoRollback is why an earlier deployment does not run again.
 func errNoRollback(format string, args ...any) *arm.Error {
@@ -83,7 +87,7 @@ func rollBackTo(tx *store.Tx, id arm.ID, o *onError) (*store.Doc, error) {
 	var when time.Time
 	for _, d := range docs {
 		st := statusOf(d)
-		if st.ProvisioningState == arm.Succeeded && !st.Nested && st.Started.After(when) && store.Key(d.ID) != id.Key() {
+		if st.ProvisioningState == arm.Succeeded && st.Parent == "" && st.Started.After(when) && store.Key(d.ID) != id.Key() {
 			last, when = d, st.Started
 		}
 	}
