@@ -203,7 +203,7 @@ func lidoPlan(door *frontdoor.Door) frontdoor.Network {
 	n := frontdoor.Network{
 		ID: "bench", Namespace: door.Namespace(1), Link: door.Link(1), Prefixes: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/16")}, Zone: "lido.internal",
 		Subnets:   []frontdoor.Subnet{{Name: "machines", Link: "gw0", Prefix: prefix, Gateway: prefix.Addr().Next()}},
-		Machines:  []frontdoor.Machine{{Addr: machine, MAC: machineMAC, Names: []string{"m"}}},
+		Machines:  []frontdoor.Machine{{Addr: machine, MAC: machineMAC, Link: "m0", Names: []string{"m"}}},
 		FrontEnds: []frontdoor.FrontEnd{{Addr: address}},
 		Pools:     []frontdoor.Pool{{ID: "pool", Backends: []frontdoor.Backend{{Addr: machine}}}},
 	}

@@ -155,7 +155,10 @@ func inside(n *Network, t transit) error {
 	if err := holes(n); err != nil {
 		return err
 	}
-	return gatewaysUp(n)
+	if err := gatewaysUp(n); err != nil {
+		return err
+	}
+	return ways(n)
 }
 
 // loopbackUp gives lo the internal front ends' addresses, so that ARP for them is answered.

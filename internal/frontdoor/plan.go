@@ -40,7 +40,8 @@ type Subnet struct {
 // Machine is an address in use, whether or not anything answers at it yet.
 type Machine struct {
 	Addr  netip.Addr
-	MAC   string   // frames with this source address must come from here; empty leaves it unchecked
+	MAC   string   // its hardware address
+	Link  string   // the namespace's end of its link, which who connects the machine makes and routes to it over
 	Names []string // resolve to Addr, alone and under Zone
 	Group string   // id of the security group of this interface, or empty
 }

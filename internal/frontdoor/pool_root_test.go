@@ -287,6 +287,8 @@ func TestConverges(t *testing.T) {
 		{"ip", "netns", "exec", n.Namespace, "nft", "flush", "map", "ip", "lido", "slots"},
 		{"ip", "netns", "exec", n.Namespace, "nft", "add", "rule", "ip", "lido", "prerouting", "drop"},
 		{"ip", "netns", "exec", n.Namespace, "sysctl", "-qw", "net.ipv4.ip_forward=0"},
+		{"ip", "-n", n.Namespace, "link", "set", "mone", "down"},
+		{"ip", "-n", n.Namespace, "route", "del", n.Machines[0].Addr.String()},
 		{"nft", "flush", "ruleset"},
 		{"ip", "route", "flush", "dev", n.Link},
 	} {

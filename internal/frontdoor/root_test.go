@@ -176,7 +176,7 @@ func (d *testDoor) plug(n *Network, name string) *machine {
 		addr = addr.Next()
 	}
 	m := &machine{name: name, addr: addr, mac: fmt.Sprintf("02:1d:0a:00:00:%02x", addr.As4()[3])}
-	n.Machines = append(n.Machines, Machine{Addr: addr, MAC: m.mac, Names: []string{name}})
+	n.Machines = append(n.Machines, Machine{Addr: addr, MAC: m.mac, Link: "m" + name, Names: []string{name}})
 	n.Pools[0].Backends = append(n.Pools[0].Backends, Backend{Addr: addr})
 	d.apply(*n)
 	m.connect(d, n, s)

@@ -98,7 +98,7 @@ func planMachine(n *frontdoor.Network, s *snapshot, v *vnet, a *Attachment, grou
 			if !strings.EqualFold(parentOf(ip.Subnet), v.ID) {
 				continue
 			}
-			m := frontdoor.Machine{Addr: ip.Addr, MAC: nic.MAC}
+			m := frontdoor.Machine{Addr: ip.Addr, MAC: nic.MAC, Link: linkOf(nic.IPs[0].Addr)}
 			if nic.Group != "" {
 				m.Group = key(nic.Group)
 				groups[m.Group] = true

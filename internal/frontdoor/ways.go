@@ -1,0 +1,66 @@
+package frontdoor
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/vishvananda/netlink"
+)
+
+// ways mends the routes to machines, over the links that are there. Who connects a machine routes to it at once, but a
+// link that was down for a moment has lost its routes. To be called inside the namespace.
+func ways(n *Network) error {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	byName := make(map[string]netlink.Link, len(links))
+	for _, l := range links {
+		byName[l.Attrs().Name] = l
+	}
+	routes, err := netlink.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return fmt.Errorf("list routes: %w", err)
+	}
+	over := make(map[netip.Prefix]int, len(routes))
+	for _, r := range routes {
+		over[prefixOf(r.Dst)] = r.LinkIndex
+	}
+	for _, m := range n.Machines {
+		link, ok := byName[m.Link]
+		if !ok || over[netip.PrefixFrom(m.Addr, 32)] == link.Attrs().Index {
+			continue
+		}
+		if err := wayTo(m, link, gatewayFor(n, m.Addr)); err != nil {
+			return fmt.Errorf("route to machine %v: %w", m.Addr, err)
+		}
+	}
+	return nil
+}
+
+func gatewayFor(n *Network, a netip.Addr) netip.Addr {
+	for _, s := range n.Subnets {
+		if s.Prefix.Contains(a) {
+			return s.Gateway
+		}
+	}
+	return netip.Addr{}
+}
+
+func wayTo(m Machine, link netlink.Link, from netip.Addr) error {
+	if link.Attrs().Flags&net.FlagUp == 0 {
+		if err := netlink.LinkSetUp(link); err != nil {
+			return err
+		}
+	}
+	index := link.Attrs().Index
+	if hw := hardwareAddr(m.MAC); hw != nil {
+		err := netlink.NeighSet(&netlink.Neigh{LinkIndex: index, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT,
+			IP: m.Addr.AsSlice(), HardwareAddr: hw})
+		if err != nil {
+			return err
+		}
+	}
+	return netlink.RouteReplace(&netlink.Route{LinkIndex: index, Dst: ipNet(netip.PrefixFrom(m.Addr, 32)), Src: from.AsSlice(), Scope: netlink.SCOPE_LINK})
+}
