@@ -50,6 +50,6 @@ stand real machines that people log in to.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newUpCommand(), newDownCommand(), newMachinesCommand(), newImageCommand(), newAzCommand(), newUserCommand(), newDoctorCommand())
+	root.AddCommand(newUpCommand(), newDownCommand(), newMachinesCommand(), newImageCommand(), newAzCommand(), newUserCommand(), newDoctorCommand(), newUsageCommand())
 	return root
 }

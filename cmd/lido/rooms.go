@@ -34,6 +34,7 @@ import (
 	"lido.dev/lido/internal/storage"
 	"lido.dev/lido/internal/store"
 	"lido.dev/lido/internal/subscription"
+	"lido.dev/lido/internal/usage"
 )
 
 // cloud is how clients find lido's services beside the server's own address. The storage suffix begins with "core."
@@ -60,6 +61,7 @@ type rooms struct {
 	storage   *storage.Room
 	network   *network.Room
 	compute   *compute.Room
+	usage     *usage.Ledger
 
 	loops   []func(context.Context) error // reconcilers, run until the context ends
 	closers []func() error                // in the order of opening
@@ -115,6 +117,7 @@ func (m *rooms) openStore(ctx context.Context, _ upOptions) (err error) {
 	if m.ca, err = pki.Open(m.paths.in("ca"), nowUTC); err != nil {
 		return err
 	}
+	m.usage = usage.New(m.store)
 	m.self, err = subscription.Load(ctx, m.store)
 	return err
 }
@@ -305,6 +308,7 @@ func (m *rooms) control(mux *http.ServeMux) {
 	accounts := m.identity.ControlHandler()
 	mux.Handle(identity.AccountsPath, accounts)
 	mux.Handle(identity.AccountsPath+"/", accounts)
+	mux.Handle("GET "+usage.Path, m.usage.Handler(nowUTC))
 	mux.HandleFunc("GET /v1/machines", func(w http.ResponseWriter, r *http.Request) {
 		machines, err := m.compute.Machines(r.Context())
 		if machines == nil {
