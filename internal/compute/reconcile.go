@@ -48,11 +48,14 @@ func (r *Room) watchStore(sub *store.Subscription) {
 		if err := r.wakeChanged(); err != nil && r.ctx.Err() == nil {
 			r.Log.Error("look for changed scale sets", "err", err)
 		}
-		if took := time.Since(start); took > time.Millisecond { // beside many sets, look less often
+		if took := time.Since(start); len(r.lastSeen) >= crowd {
 			sleep(r.ctx, min(2*took, 20*time.Millisecond))
 		}
 	}
 }
+
+// crowd is how many sets, gone ones included, make looking at all of them a matter of milliseconds: then it is done less often.
+const crowd = 100
 
 func (r *Room) wakeChanged() error {
 	return r.Store.View(r.ctx, func(tx *store.Tx) error {

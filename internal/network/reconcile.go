@@ -57,7 +57,7 @@ func (r *Room) Run(ctx context.Context) error {
 		} else if !swept {
 			swept = r.loop.sweep(ctx)
 		}
-		if took := time.Since(start); took > 2*time.Millisecond { // beside many machines, look less often
+		if took := time.Since(start); r.loop.crowded() { // a round looks at all machines: take fewer then
 			select {
 			case <-ctx.Done():
 			case <-time.After(min(2*took, 20*time.Millisecond)):
@@ -134,6 +134,15 @@ func (l *reconciler) trouble(vnetID string) (since time.Time, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.since[key(vnetID)], l.failed[key(vnetID)]
+}
+
+// crowd is how many machines make a round a matter of milliseconds.
+const crowd = 100
+
+func (l *reconciler) crowded() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.covered) >= crowd
 }
 
 func (l *reconciler) covers(instanceID string, n machine.NIC) bool {
