@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"lido.dev/lido/internal/arm"
+	"lido.dev/lido/internal/batch"
 	"lido.dev/lido/internal/compute"
 	"lido.dev/lido/internal/config"
 	"lido.dev/lido/internal/deploy"
@@ -62,16 +62,19 @@ type rooms struct {
 	network   *network.Room
 	compute   *compute.Room
 	usage     *usage.Ledger
+	batch     *batch.Room
 
 	loops   []func(context.Context) error // reconcilers, run until the context ends
 	closers []func() error                // in the order of opening
+
+	url string // where the API answers; set before the loops run
 }
 
 // openRooms builds the parts from the bottom up.
 func openRooms(ctx context.Context, p paths, opt upOptions, log *slog.Logger) (*rooms, error) {
 	m := &rooms{paths: p, log: log}
 	for _, step := range []func(context.Context, upOptions) error{
-		m.openConfig, m.openStore, m.openIdentity, m.openImages, m.openAPI, m.openStorage, m.openEngine, m.openDoor, m.openNetwork, m.openCompute, m.openDeploy,
+		m.openConfig, m.openStore, m.openIdentity, m.openImages, m.openAPI, m.openStorage, m.openEngine, m.openDoor, m.openNetwork, m.openCompute, m.openBatch, m.openDeploy,
 	} {
 		if err := step(ctx, opt); err != nil {
 			return nil, errors.Join(err, m.Close())
@@ -219,19 +222,15 @@ func (m *rooms) openNetwork(context.Context, upOptions) error {
 }
 
 func (m *rooms) openCompute(ctx context.Context, opt upOptions) error {
-	seed, err := hostKeySeed(ctx, m.store, m.box)
+	seed, err := keptKey(ctx, m.store, m.box, "ssh host key seed") // the pools' SSH host keys are derived from it
 	if err != nil {
 		return err
-	}
-	var sizes []compute.Size
-	for _, s := range m.config.Sizes {
-		sizes = append(sizes, compute.Size{Name: s.Name, CPUs: s.VCPUs, MemoryMB: int(s.MemoryGiB * 1024), Family: "lido"})
 	}
 	c := compute.Config{
 		Server: m.arm, Store: m.store, Engine: m.engine, Log: m.log,
 		Network: networkForCompute{m.network}, Images: imagesForCompute{m.catalogue, m.images},
 		Shares: sharesForCompute{m.storage}, Fetcher: m.fetcher, Keys: keysForCompute{m.ca, seed},
-		Sizes: compute.NewSizes(sizes...), RunDir: filepath.Join(m.paths.Run, "m"),
+		Sizes: m.sizes(), RunDir: filepath.Join(m.paths.Run, "m"),
 		GuestFiles:   image.Trust(append(image.HostAuthorities(), m.ca.CertPEM())...),
 		DrainTimeout: time.Duration(m.config.Drain), Overcommit: m.config.Overcommit.Memory,
 	}
@@ -250,25 +249,6 @@ func (m *rooms) openCompute(ctx context.Context, opt upOptions) error {
 		return nil
 	})
 	return nil
-}
-
-// hostKeySeed is what the pools' SSH host keys are derived from; made at the first start, sealed at rest.
-func hostKeySeed(ctx context.Context, st *store.Store, box *secret.Box) (seed []byte, err error) {
-	const purpose = "ssh host key seed"
-	err = st.Update(ctx, func(tx *store.Tx) error {
-		sealed, err := tx.GetKV("lido", purpose)
-		if errors.Is(err, store.ErrNotFound) {
-			seed = make([]byte, 32)
-			rand.Read(seed)
-			return tx.SetKV("lido", purpose, box.SealBytes(seed, purpose))
-		}
-		if err != nil {
-			return err
-		}
-		seed, err = box.OpenBytes(sealed, purpose)
-		return err
-	})
-	return seed, err
 }
 
 // openDeploy opens the room of groups and deployments; what they deploy is registered by then.

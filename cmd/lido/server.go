@@ -58,6 +58,7 @@ func (s *server) start(ctx context.Context, opt upOptions) (err error) {
 	if s.control, err = listenControl(s.paths); err != nil {
 		return err
 	}
+	s.rooms.url = s.url()
 	for _, run := range s.rooms.loops {
 		s.wg.Go(func() {
 			if err := run(ctx); err != nil && ctx.Err() == nil {

@@ -39,6 +39,7 @@ type Request struct {
 	Query       url.Values
 	IfMatch     string
 	IfNoneMatch string
+	Prefer      string // RFC 7240: what the client would like
 	Caller      Caller
 	Body        []byte
 	// Secrets are paths (a.b[0].c) of values in Body that derive from a secret; documents seal them.

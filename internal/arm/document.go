@@ -22,6 +22,9 @@ type Document struct {
 	// Async: a write or deletion is done when the room's reconciler calls Settle or Gone. Otherwise it is done at once.
 	Async bool
 
+	// Later tells whether a deletion waits for Gone though writes are done at once. nil means that it waits if Async.
+	Later func(ctx context.Context, tx *store.Tx, d *store.Doc) (bool, error)
+
 	// Secrets are paths of values that are sealed and shown as placeholders, Hidden of those sealed and never shown.
 	// A Hidden value that a PUT leaves out keeps what was stored.
 	Secrets, Hidden []string
@@ -123,14 +126,13 @@ func (s *Server) Rendered(ctx context.Context, tx *store.Tx, d *store.Doc, doc D
 }
 
 func (h *documents) state(d *store.Doc) string {
-	if !h.Async {
-		return Succeeded
-	}
 	var st Status
 	json.Unmarshal(d.Status, &st)
 	switch {
 	case d.Deleting:
 		return "Deleting"
+	case !h.Async:
+		return Succeeded
 	case st.Settled < d.Generation && st.Settled == 0:
 		return "Creating"
 	case st.Settled < d.Generation:

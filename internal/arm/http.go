@@ -70,7 +70,7 @@ func (s *Server) serve(hr *http.Request, h http.Header, correlation string) (*Re
 	query := hr.URL.Query()
 	r := &Request{
 		Method: hr.Method, ID: ParsePath(hr.URL.Path), Query: query, APIVersion: queryFold(query, "api-version"),
-		IfMatch: hr.Header.Get("If-Match"), IfNoneMatch: hr.Header.Get("If-None-Match"),
+		IfMatch: hr.Header.Get("If-Match"), IfNoneMatch: hr.Header.Get("If-None-Match"), Prefer: hr.Header.Get("Prefer"),
 		Caller: caller, Body: body, BaseURL: "https://" + hr.Host, CorrelationID: correlation,
 	}
 	resp, err := s.Do(hr.Context(), r)

@@ -39,7 +39,9 @@ func (h *documents) removeDoc(ctx context.Context, tx *store.Tx, d *store.Doc, r
 	if err := h.unreferenced(tx, d); err != nil {
 		return err
 	}
-	if !h.Async {
+	if later, err := h.later(ctx, tx, d); err != nil {
+		return err
+	} else if !later {
 		resp.Status = http.StatusOK
 		return h.gone(tx, d)
 	}
@@ -50,6 +52,13 @@ func (h *documents) removeDoc(ctx context.Context, tx *store.Tx, d *store.Doc, r
 	op, err := h.StartOperation(tx, d, "delete", 0)
 	resp.Operation, resp.Location = op, true
 	return err
+}
+
+func (h *documents) later(ctx context.Context, tx *store.Tx, d *store.Doc) (bool, error) {
+	if h.Later == nil {
+		return h.Async, nil
+	}
+	return h.Later(ctx, tx, d)
 }
 
 func (h *documents) gone(tx *store.Tx, d *store.Doc) error {

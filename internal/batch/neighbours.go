@@ -2,6 +2,7 @@ package batch
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"lido.dev/lido/internal/node"
@@ -53,6 +54,13 @@ type Agents interface {
 	// Send gives an order to a machine's agent; an error means that it is not connected now.
 	Send(machine string, o node.Order) error
 }
+
+// Errors of Drives, wrapped with the names in question. Any other error is not the client's.
+var (
+	ErrNoAccount = errors.New("no such storage account")
+	ErrWrongKey  = errors.New("the key is not one of the storage account's")
+	ErrNoShare   = errors.New("no such file share")
+)
 
 // Drives opens storage to jobs' files.
 type Drives interface {

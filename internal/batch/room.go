@@ -19,14 +19,27 @@ type Config struct {
 	Drives     Drives
 	Containers Containers
 	Ledger     Ledger
-	FilesURL   func() string    // base URL of signed links to jobs' files, e.g. https://127.0.0.1:8443
-	IdleAfter  time.Duration    // how long a node of an autoscaling cluster stays without work; 0 means a minute
-	Now        func() time.Time // nil means the server's
+	// Image tells whether machines can be made of an image; its error is a sentence for the client. nil accepts all.
+	Image func(publisher, offer, sku, version, id string) error
+	// Size returns a machine size by its name in any case. nil knows all.
+	Size func(name string) (Size, bool)
+	// FilesKey signs the links to jobs' files; it is the same after a restart.
+	FilesKey  []byte
+	FilesURL  func() string    // base URL of signed links to jobs' files, e.g. https://127.0.0.1:8443
+	IdleAfter time.Duration    // how long a node of an autoscaling cluster stays without work; 0 means a minute
+	Now       func() time.Time // nil means the server's
 }
 
 // Room is the provider. Make one with New, register its Types, then Run it.
 type Room struct {
 	Config
+	swept chan struct{} // something waits for sweep
+}
+
+// Size is what a machine size stands for.
+type Size struct {
+	Name, Family string // as Azure spells them
+	CPUs, GPUs   int
 }
 
 // New makes a room. It does nothing until Run.
@@ -37,14 +50,10 @@ func New(c Config) *Room {
 	if c.IdleAfter == 0 {
 		c.IdleAfter = time.Minute
 	}
-	return &Room{Config: c}
+	return &Room{Config: c, swept: make(chan struct{}, 1)}
 }
-
-// Types are the room's resource types.
-func (r *Room) Types() []arm.Type { return nil }
 
 // Run makes clusters and runs jobs until ctx ends.
 func (r *Room) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
+	return r.sweep(ctx)
 }
