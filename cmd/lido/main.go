@@ -19,6 +19,10 @@ var version = "dev"
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == "node" { // in machines, where it is to be light
+		runNode(ctx)
+		return
+	}
 	if err := newRoot().ExecuteContext(ctx); err != nil {
 		var code exitCode
 		if errors.As(err, &code) {

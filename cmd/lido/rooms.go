@@ -29,6 +29,7 @@ import (
 	"lido.dev/lido/internal/machine/sim"
 	"lido.dev/lido/internal/mirror"
 	"lido.dev/lido/internal/network"
+	"lido.dev/lido/internal/node"
 	"lido.dev/lido/internal/pki"
 	"lido.dev/lido/internal/secret"
 	"lido.dev/lido/internal/storage"
@@ -60,6 +61,7 @@ type rooms struct {
 	door      network.Door
 	storage   *storage.Room
 	network   *network.Room
+	hub       *node.Hub
 	compute   *compute.Room
 	usage     *usage.Ledger
 	batch     *batch.Room
@@ -226,7 +228,14 @@ func (m *rooms) openCompute(ctx context.Context, opt upOptions) error {
 	if err != nil {
 		return err
 	}
+	m.hub = node.NewHub(m.log)
+	m.closers = append(m.closers, func() error { m.hub.Close(); return nil })
+	program, err := m.guestProgram(opt)
+	if err != nil {
+		return fmt.Errorf("the program for machines: %w", err)
+	}
 	c := compute.Config{
+		GuestProgram: program, Agents: m.hub,
 		Server: m.arm, Store: m.store, Engine: m.engine, Log: m.log,
 		Network: networkForCompute{m.network}, Images: imagesForCompute{m.catalogue, m.images},
 		Shares: sharesForCompute{m.storage}, Fetcher: m.fetcher, Keys: keysForCompute{m.ca, seed},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -43,6 +44,9 @@ func (g *guests) begin(who guest) error {
 		return err
 	}
 	l, err := listenGuest(g.dir(who.machine))
+	if err == nil && g.room.GuestProgram != "" {
+		err = placeProgram(g.room.GuestProgram, filepath.Join(g.dir(who.machine), GuestProgramName))
+	}
 	if err != nil {
 		return fmt.Errorf("guest socket of %s: %w", who.machine, err)
 	}
@@ -78,6 +82,57 @@ func listenGuest(dir string) (net.Listener, error) {
 		return nil, err
 	}
 	return l, nil
+}
+
+// GuestProgramName is the name of Config.GuestProgram in machine.GuestDir.
+const GuestProgramName = "lido"
+
+// placeProgram makes path the program, by a link so that all machines share its memory. One that runs from there goes on
+// with the program of before.
+func placeProgram(program, path string) error {
+	want, err := os.Stat(program)
+	if err != nil {
+		return err
+	}
+	have, err := os.Stat(path)
+	if err == nil && (os.SameFile(want, have) || have.Size() == want.Size() && have.ModTime().Equal(want.ModTime())) {
+		return nil
+	}
+	tmp := path + ".new"
+	os.Remove(tmp)
+	if err := os.Link(program, tmp); err != nil {
+		if err := CopyProgram(program, tmp); err != nil {
+			return err
+		}
+	}
+	return os.Rename(tmp, path)
+}
+
+// CopyProgram copies an executable, with its time, in place of what is there.
+func CopyProgram(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	info, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	tmp := to + ".part"
+	out, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	err = errors.Join(err, out.Chmod(0o755), out.Close())
+	if err == nil {
+		err = errors.Join(os.Chtimes(tmp, info.ModTime(), info.ModTime()), os.Rename(tmp, to))
+	}
+	if err != nil {
+		os.Remove(tmp)
+	}
+	return err
 }
 
 // end stops serving a machine.

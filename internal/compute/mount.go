@@ -16,6 +16,10 @@ import (
 func (r *Room) guestHandler(g guest) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/mount", func(w http.ResponseWriter, req *http.Request) { r.serveMount(w, req, g) })
+	mux.HandleFunc("POST /v1/unmount", func(w http.ResponseWriter, req *http.Request) { r.serveUnmount(w, req, g) })
+	if r.Agents != nil {
+		mux.HandleFunc("POST /v1/node", func(w http.ResponseWriter, req *http.Request) { r.serveAgent(w, req, g) })
+	}
 	mux.HandleFunc("GET /v1/self", func(w http.ResponseWriter, req *http.Request) {
 		fmt.Fprintf(w, "instance=%s\nscaleset=%s\n", g.instance, g.set)
 	})
@@ -52,6 +56,33 @@ func (r *Room) serveMount(w http.ResponseWriter, req *http.Request, g guest) {
 		r.Log.Error("mount", "machine", g.machine, "instance", g.instance, "err", err)
 		http.Error(w, "mount error(5): Input/output error; lido's log on the host has the reason", http.StatusInternalServerError)
 	}
+}
+
+// serveUnmount takes a mount that the host made out of the machine that asks.
+func (r *Room) serveUnmount(w http.ResponseWriter, req *http.Request, g guest) {
+	req.Body = http.MaxBytesReader(w, req.Body, 64<<10)
+	if !r.fromRoot(req.Context(), g.machine) {
+		http.Error(w, "umount: only the machine's root may", http.StatusForbidden)
+		return
+	}
+	target := req.PostFormValue("target")
+	if !path.IsAbs(target) || path.Clean(target) != target {
+		http.Error(w, "umount: not an absolute path", http.StatusBadRequest)
+		return
+	}
+	if err := r.Engine.Unmount(req.Context(), g.machine, target); err != nil && !errors.Is(err, machine.ErrNotFound) {
+		r.Log.Error("unmount", "machine", g.machine, "at", target, "err", err)
+		http.Error(w, "umount: lido's log on the host has the reason", http.StatusInternalServerError)
+	}
+}
+
+// serveAgent takes the connection of the agent in the machine.
+func (r *Room) serveAgent(w http.ResponseWriter, req *http.Request, g guest) {
+	if !r.fromRoot(req.Context(), g.machine) {
+		http.Error(w, "the agent is run by the machine's root", http.StatusForbidden)
+		return
+	}
+	r.Agents.Serve(w, req, g.machine)
 }
 
 // mount puts a share into the machine that asks.

@@ -3,6 +3,7 @@ package compute
 import (
 	"context"
 	"errors"
+	"net/http"
 	"net/netip"
 
 	"lido.dev/lido/internal/machine"
@@ -95,4 +96,10 @@ type Keys interface {
 	HostKey(address string) (private, public []byte, err error)
 	// ServerCert is a TLS certificate chain and key in PEM form for the names.
 	ServerCert(names ...string) (cert, key []byte, err error)
+}
+
+// Agents is the host's end of the agents in machines: a *node.Hub.
+type Agents interface {
+	// Serve takes a connection of the machine's root, until it ends.
+	Serve(w http.ResponseWriter, r *http.Request, machine string)
 }

@@ -30,6 +30,8 @@ type Config struct {
 
 	Sizes        *Sizes         // nil means NewSizes()
 	RunDir       string         // directories of guest sockets go below it, e.g. /run/lido/TAG/m; empty means no guest sockets
+	GuestProgram string         // an executable of this host that machines find as "lido" at machine.GuestDir; empty means none
+	Agents       Agents         // takes the connections of the agents in machines; nil means none
 	GuestFiles   []machine.File // what every machine finds besides its own, e.g. authorities to trust
 	DrainTimeout time.Duration  // how long surplus instances may keep their sessions; 0 means 2 minutes
 	Memory       int64          // bytes that machines may be given together; 0 means the host's times Overcommit

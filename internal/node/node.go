@@ -65,6 +65,20 @@ type Container struct {
 	ShmSize int64             `json:"shmSize,omitempty"` // bytes of /dev/shm; 0 means 64 MiB
 }
 
+// Why an agent stopped a task.
+const (
+	StopAsked = "asked"
+	StopLimit = "limit"
+)
+
+// Codes of failures.
+const (
+	MountFailed     = "MountFailed"
+	DirectoryFailed = "DirectoryFailed"
+	StartFailed     = "StartFailed"
+	OutputFailed    = "OutputFailed"
+)
+
 // State is where a task is in its life.
 type State string
 
@@ -113,6 +127,10 @@ type Order struct {
 	Run    *Task    `json:"run,omitempty"`
 	Stop   string   `json:"stop,omitempty"`   // a task's id: TERM, then KILL after its grace, to its whole tree
 	Forget []string `json:"forget,omitempty"` // reports that are not needed any more; tasks that run are killed first
+
+	// Instance, if set, is the agent that the order is meant for; another one does not obey it. So a task cannot reach
+	// an agent whose Hello was not heard yet and would seem to be lost.
+	Instance string `json:"instance,omitempty"`
 }
 
 // Message is what an agent says; one field is set.

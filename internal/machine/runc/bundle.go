@@ -89,7 +89,7 @@ func (e *Engine) bundleMounts(r *record) []specs.Mount {
 	}
 	if r.Spec.HostDir != "" {
 		mounts = append(mounts, specs.Mount{Destination: machine.GuestDir, Type: "bind", Source: r.Spec.HostDir,
-			Options: []string{"bind", "nosuid", "nodev", "noexec"}})
+			Options: []string{"bind", "nosuid", "nodev"}}) // programs there are the host's: nobody in the machine can write it
 	}
 	return append(mounts, e.lxcfsMounts()...)
 }

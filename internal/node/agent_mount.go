@@ -1,0 +1,88 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// shown is a mount as messages name it, without what may be secret.
+func (m *Mount) shown() string {
+	if m.Kind == "command" {
+		name, _, _ := strings.Cut(m.Source, " ")
+		return "by " + name
+	}
+	return m.Source
+}
+
+// mount mounts something, if it is not mounted yet. Shares are the host's to mount: it checks the key.
+func (a *Agent) mount(ctx context.Context, m Mount) error {
+	switch m.Kind {
+	case "cifs", "blob", "server":
+		return a.host.post(ctx, "/v1/mount", url.Values{"kind": {m.Kind}, "source": {m.Source}, "target": {m.Target},
+			"options": {m.Options}, "username": {m.Username}, "password": {m.Password}})
+	case "command":
+		return mountByCommand(ctx, m)
+	}
+	return fmt.Errorf("unknown kind of mount %q", m.Kind)
+}
+
+func mountByCommand(ctx context.Context, m Mount) error {
+	if mounted(m.Target) {
+		return nil
+	}
+	if err := os.MkdirAll(m.Target, 0o755); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "/bin/bash", "-c", m.Source)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		text := strings.TrimSpace(string(out[max(0, len(out)-2000):]))
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	return nil
+}
+
+// mounted tells whether something is mounted at a path.
+func mounted(target string) bool {
+	info, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return false
+	}
+	for line := range bytes.Lines(info) {
+		if f := bytes.Fields(line); len(f) > 4 && unescape(string(f[4])) == target {
+			return true
+		}
+	}
+	return false
+}
+
+var mountinfoEscapes = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+
+func unescape(s string) string { return mountinfoEscapes.Replace(s) }
+
+// unmount takes away what a task names, the last first.
+func (a *Agent) unmount(t *Task) error {
+	var errs []error
+	for i := len(t.Unmount) - 1; i >= 0; i-- {
+		target := t.Unmount[i]
+		if !mounted(target) {
+			continue
+		}
+		a.host.post(context.Background(), "/v1/unmount", url.Values{"target": {target}}) // if it is the host's
+		for mounted(target) {
+			if err := unix.Unmount(target, unix.MNT_DETACH); err != nil {
+				errs = append(errs, fmt.Errorf("unmount %s: %w", target, err))
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}

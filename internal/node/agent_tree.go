@@ -1,0 +1,102 @@
+package node
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// tree is a task's processes: those in its cgroup, or where there are no cgroups those of its session.
+type tree struct {
+	group   *taskGroup // nil without cgroups
+	session int        // pid of the command, which leads the session; 0 before it runs
+}
+
+func (t *tree) signal(s syscall.Signal) {
+	for _, pid := range t.pids() {
+		syscall.Kill(pid, s)
+	}
+}
+
+// kill kills all processes, and those that they start meanwhile.
+func (t *tree) kill() {
+	if t.group != nil {
+		t.group.kill()
+		return
+	}
+	for range 100 {
+		pids := t.pids()
+		if len(pids) == 0 {
+			return
+		}
+		for _, pid := range pids {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// end kills what the command has left, and returns when nothing is.
+func (t *tree) end() {
+	if t.group == nil {
+		t.kill()
+		return
+	}
+	t.group.end()
+}
+
+// usage is what the job took up to now. Where cgroups don't tell, it is what the command and the children that it
+// waited for took.
+func (t *tree) usage(s *os.ProcessState) Usage {
+	var u Usage
+	if t.group != nil {
+		u = t.group.job.usage()
+	}
+	r, ok := s.SysUsage().(*syscall.Rusage)
+	if !ok {
+		return u
+	}
+	u.CPU = max(u.CPU, s.UserTime()+s.SystemTime())
+	u.PeakMemory = max(u.PeakMemory, r.Maxrss<<10)
+	u.Read = max(u.Read, r.Inblock<<9)
+	u.Written = max(u.Written, r.Oublock<<9)
+	return u
+}
+
+func (t *tree) pids() []int {
+	if t.group != nil {
+		return t.group.pids()
+	}
+	if t.session == 0 {
+		return nil
+	}
+	return sessionPids(t.session)
+}
+
+// sessionPids are the processes of a session, but zombies.
+func sessionPids(session int) []int {
+	d, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(-1)
+	var pids []int
+	for _, n := range names {
+		pid, err := strconv.Atoi(n)
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + n + "/stat")
+		if err != nil {
+			continue
+		}
+		f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+		if len(f) > 4 && f[0][0] != 'Z' && string(f[3]) == strconv.Itoa(session) {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
