@@ -225,6 +225,9 @@ func (c *controller) viewInstance(tx *store.Tx, d *store.Doc, setGeneration int6
 	}
 	v.MachineHash, v.Extensions = m.machineHash, m.extensions
 	v.Sessions = c.room.busy.get(v.Key)
+	if v.Status.Error != nil && v.Status.Error.Code == codeAllocation {
+		c.room.ledger.await(v.UID)
+	}
 	v.FreedAt = c.room.freed()
 	return v, nil
 }

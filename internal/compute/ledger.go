@@ -15,9 +15,11 @@ type ledger struct {
 	limit int64
 	used  int64
 	byUID map[string]int64 // uid of the instance's document -> bytes; whichever of its machines has them
+
+	waiting map[string]bool // uids of instances that were refused memory and have not got any since
 }
 
-func newLedger(limit int64) *ledger { return &ledger{limit: limit, byUID: map[string]int64{}} }
+func newLedger(limit int64) *ledger { return &ledger{limit: limit, byUID: map[string]int64{}, waiting: map[string]bool{}} }
 
 // reserve takes memory for an instance, or says why it cannot. What the instance has already is counted.
 func (l *ledger) reserve(uid string, bytes int64, size string) error {
@@ -25,11 +27,27 @@ func (l *ledger) reserve(uid string, bytes int64, size string) error {
 	defer l.mu.Unlock()
 	more := bytes - l.byUID[uid]
 	if free := l.limit - l.used; more > max(free, 0) {
+		l.waiting[uid] = true
 		return arm.Conflict(codeAllocation, "Allocation failed. A machine of size %s asks for %s of memory, but only %s of %s are free on this host (%d machines hold the rest). Delete or deallocate instances, choose a smaller size, or raise the overcommit factor in lido's configuration.",
 			size, gib(bytes), gib(max(free, 0)), gib(l.limit), len(l.byUID))
 	}
 	l.byUID[uid], l.used = bytes, l.used+more
+	delete(l.waiting, uid)
 	return nil
+}
+
+// await notes an instance that was refused memory, perhaps by an earlier lido.
+func (l *ledger) await(uid string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting[uid] = true
+}
+
+// forget is told of an instance that is gone.
+func (l *ledger) forget(uid string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.waiting, uid)
 }
 
 // adopt accounts for a machine that is there already, whether or not it fits.
@@ -41,14 +59,14 @@ func (l *ledger) adopt(uid string, bytes int64) {
 	}
 }
 
-// release gives an instance's memory back and tells whether it had any.
+// release gives an instance's memory back and tells whether somebody waits for it.
 func (l *ledger) release(uid string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n, ok := l.byUID[uid]
 	delete(l.byUID, uid)
 	l.used -= n
-	return ok
+	return ok && len(l.waiting) > 0
 }
 
 func gib(n int64) string {

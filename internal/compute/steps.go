@@ -27,6 +27,7 @@ func (w *worker) remove(ctx context.Context, v *instanceView) error {
 		}
 	}
 	r.release(v.UID)
+	r.ledger.forget(v.UID)
 	r.busy.forget(v.Key)
 	err := r.writer.do(func(tx *store.Tx) error {
 		d, err := tx.Get(v.ID)
