@@ -54,6 +54,6 @@ stand real machines that people log in to.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newUpCommand(), newDownCommand(), newMachinesCommand(), newImageCommand(), newAzCommand(), newUserCommand(), newDoctorCommand(), newUsageCommand())
+	root.AddCommand(newUpCommand(), newDownCommand(), newMachinesCommand(), newImageCommand(), newAzCommand(), newUserCommand(), newDoctorCommand(), newUsageCommand(), newJobCommand(), newClusterCommand())
 	return root
 }

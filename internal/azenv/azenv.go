@@ -63,7 +63,7 @@ func Make(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if err := o.Owner.mkdirAll(o.Dir); err != nil {
+	if err := o.Owner.MkdirAll(o.Dir); err != nil {
 		return fmt.Errorf("make the az directory: %w", err)
 	}
 	// The marker comes first: whatever is left by a crash can be removed.
@@ -72,11 +72,12 @@ func Make(ctx context.Context, o Options) error {
 			return fmt.Errorf("make the az directory: %w", err)
 		}
 	}
-	return o.Owner.give(o.Dir)
+	return o.Owner.Give(o.Dir)
 }
 
-// mkdirAll makes a directory and those above it that are missing, all of them the owner's.
-func (w *Owner) mkdirAll(dir string) error {
+// MkdirAll makes a directory and those above it that are missing, all of them the owner's. A nil owner is this
+// process's user.
+func (w *Owner) MkdirAll(dir string) error {
 	var missing []string
 	for p := dir; ; p = filepath.Dir(p) {
 		if _, err := os.Stat(p); err == nil || p == filepath.Dir(p) {
@@ -114,8 +115,8 @@ func Find(root, data string) []string {
 	return dirs
 }
 
-// give makes the directory and all in it the owner's.
-func (w *Owner) give(dir string) error {
+// Give makes a directory and all in it the owner's.
+func (w *Owner) Give(dir string) error {
 	if w == nil {
 		return nil
 	}

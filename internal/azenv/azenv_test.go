@@ -259,3 +259,26 @@ func azRun(ctx context.Context, t *testing.T, az, dir, url string, args ...strin
 	}
 	return string(out)
 }
+
+// A program of our own signs in as az would, with a token of the cache or, when that has expired, with its refresh token.
+func TestOpen(t *testing.T) {
+	server, login, _ := startLido(t)
+	dir := filepath.Join(t.TempDir(), "az")
+	check(t, Make(t.Context(), Options{Dir: dir, Server: server, Login: login, Now: time.Now()}))
+	for _, now := range []time.Time{time.Now(), time.Now().Add(2 * time.Hour)} {
+		s, err := Open(t.Context(), dir, now)
+		check(t, err)
+		c, err := newClient(s.Server)
+		check(t, err)
+		var sub struct {
+			ID string `json:"subscriptionId"`
+		}
+		check(t, c.get(t.Context(), "/subscriptions/"+s.Subscription+"?api-version=2022-12-01", s.Token, &sub))
+		if sub.ID != s.Subscription || !strings.HasPrefix(s.User, login.User) {
+			t.Errorf("session is of %q in %q, the server says %q", s.User, s.Subscription, sub.ID)
+		}
+	}
+	if _, err := Open(t.Context(), t.TempDir(), time.Now()); err == nil {
+		t.Error("opened a directory that is not one")
+	}
+}
