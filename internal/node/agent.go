@@ -114,19 +114,14 @@ func (a *Agent) begin(t *Task) {
 	}()
 }
 
-// stop ends a task in order. One that never came is noted as ended, so that it does not run when it comes late.
+// stop ends a task in order. One that never came is not to run when it comes late.
 func (a *Agent) stop(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	r := a.tasks[id]
-	if r == nil && !a.forgotten.has(id) {
-		r = &running{task: &Task{ID: id}, report: Report{ID: id, State: Ended, Stopped: StopAsked, ExitCode: 143}}
-		a.tasks[id] = r
-		a.changeLocked(id)
-		return
-	}
-	if r != nil {
+	if r := a.tasks[id]; r != nil {
 		r.stop(StopAsked)
+	} else {
+		a.forgotten.add(id)
 	}
 }
 

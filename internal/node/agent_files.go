@@ -23,8 +23,8 @@ func makeDir(path string, who *account) error {
 	return nil
 }
 
-// makeForUser makes a directory for a user where only root may. It passes no symbolic link, since the user could have
-// made it, and stays on the node's own disk, since a share has rights of its own.
+// makeForUser makes a directory for a user where only root may, if it is where everybody may go. It passes no symbolic
+// link, since the user could have made it, and stays on the node's own disk, since a share has rights of its own.
 func makeForUser(path string, who *account) error {
 	if !filepath.IsAbs(path) {
 		return fmt.Errorf("%s is not an absolute path", path)
@@ -36,6 +36,9 @@ func makeForUser(path string, who *account) error {
 	defer func() { unix.Close(fd) }()
 	made := false
 	for _, name := range components(path) {
+		if !public(fd) {
+			return unix.EACCES
+		}
 		if err = unix.Mkdirat(fd, name, 0o755); err != nil && err != unix.EEXIST {
 			return err
 		}
@@ -47,19 +50,31 @@ func makeForUser(path string, who *account) error {
 		}
 		unix.Close(fd)
 		fd = next
-		if made && !sameDisk(fd) {
+		if !made {
+			continue
+		}
+		if !sameDisk(fd) {
 			return unix.EPERM
+		}
+		if err := unix.Fchownat(fd, "", int(who.uid), int(who.gid), unix.AT_EMPTY_PATH); err != nil {
+			return err
 		}
 	}
 	if !made {
 		return fs.ErrPermission
 	}
-	return unix.Fchownat(fd, "", int(who.uid), int(who.gid), unix.AT_EMPTY_PATH)
+	return nil
 }
 
 func sameDisk(fd int) bool {
 	var a, b unix.Stat_t
 	return unix.Fstat(fd, &a) == nil && unix.Stat("/", &b) == nil && a.Dev == b.Dev
+}
+
+// public tells whether everybody may pass a directory.
+func public(fd int) bool {
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Mode&0o001 != 0
 }
 
 func components(path string) []string {

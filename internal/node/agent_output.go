@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // kept is how much of a task's output its report keeps, if it goes to no file.
@@ -18,6 +20,8 @@ type output struct {
 	null, stdout, stderr *os.File
 	read                 *os.File // end of the pipe for what goes to no file; may be nil
 	done                 chan struct{}
+	errors               *os.File // stderr's file, to read what the task wrote there; may be nil
+	from                 int64    // where that begins
 
 	mu   sync.Mutex
 	text []byte
@@ -57,7 +61,40 @@ func (o *output) open(t *Task, who *account) (err error) {
 	default:
 		o.stderr, err = appendTo(t.Stderr, who)
 	}
+	if err == nil && t.Stderr != "" {
+		o.watchErrors(t.Stderr, who)
+	}
 	return err
+}
+
+// watchErrors opens what is written to stderr's file from now on.
+func (o *output) watchErrors(path string, who *account) {
+	who.do(func() (err error) {
+		o.errors, err = os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+		return err
+	})
+	a, err1 := o.errors.Stat()
+	b, err2 := o.stderr.Stat()
+	if err1 != nil || err2 != nil || !os.SameFile(a, b) || !a.Mode().IsRegular() {
+		o.errors.Close()
+		o.errors = nil
+		return
+	}
+	o.from = a.Size()
+}
+
+// lastErrors is how much of stderr's file a failed task's report has.
+const lastErrors = 2 << 10
+
+func (o *output) errorTail() string {
+	info, err := o.errors.Stat()
+	if err != nil {
+		return ""
+	}
+	from := max(o.from, info.Size()-lastErrors)
+	b := make([]byte, min(max(info.Size()-from, 0), lastErrors))
+	n, _ := o.errors.ReadAt(b, from)
+	return strings.ToValidUTF8(string(b[:n]), "�")
 }
 
 // appendTo opens a file as the user, in a directory that is made if it is not there.
@@ -102,8 +139,15 @@ func (o *output) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// tail is the end of what was written to no file. It is called when all processes have gone.
-func (o *output) tail() string {
+// tail is the end of what was written to no file, or of what a command that failed wrote to stderr's file. It is called
+// when all processes have gone.
+func (o *output) tail(failed bool) string {
+	if o.errors != nil {
+		if failed {
+			return o.errorTail()
+		}
+		return ""
+	}
 	if o.done != nil {
 		o.read.SetReadDeadline(time.Now().Add(time.Second)) // a process out of reach may hold the other end
 		<-o.done
@@ -122,9 +166,8 @@ func (o *output) closeWriters() {
 
 func (o *output) close() {
 	o.closeWriters()
-	if o.read != nil {
-		o.read.Close()
-	}
+	o.read.Close()
+	o.errors.Close()
 }
 
 // note adds a line to the task's execution.log.

@@ -49,8 +49,8 @@ func (a *Agent) start(r *running, out *output) (*os.Process, error) {
 		return nil, reason(err)
 	}
 	tree.session = p.Pid
-	if tree.group != nil {
-		tree.group.started(p.Pid)
+	if g == nil || !g.controlled {
+		tree.sampler = sample(tree)
 	}
 	a.own(r, tree)
 	return p, nil

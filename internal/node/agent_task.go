@@ -14,6 +14,23 @@ type job struct {
 	name  string
 	tasks int
 	group *group // nil without cgroups
+	used  Usage  // by tasks that have ended, as far as the cgroup does not tell
+}
+
+// use adds a task's use and returns the whole job's up to now. Agent.mu is held.
+func (j *job) use(u Usage) Usage {
+	j.used.CPU += u.CPU
+	j.used.Read += u.Read
+	j.used.Written += u.Written
+	j.used.PeakMemory = max(j.used.PeakMemory, u.PeakMemory)
+	if j.group == nil {
+		return j.used
+	}
+	known := j.group.usage()
+	if !j.group.controlled {
+		known.PeakMemory, known.Read, known.Written = j.used.PeakMemory, j.used.Read, j.used.Written
+	}
+	return known
 }
 
 // running is a task that the agent knows: one that runs, or the report of one that has ended.
@@ -117,11 +134,9 @@ func (a *Agent) run(r *running) {
 // end writes down how a task ended, and reports it.
 func (a *Agent) end(r *running, end outcome, err error) {
 	now := a.Now()
-	if end.usage == (Usage{}) && r.job.group != nil {
-		end.usage = r.job.group.usage()
-	}
 	a.mu.Lock()
 	stopped := r.stopped
+	end.usage = r.job.use(end.usage)
 	a.mu.Unlock()
 	var f *failure
 	switch {
@@ -157,6 +172,9 @@ func (a *Agent) prepare(r *running) (*output, error) {
 		return nil, fail(StartFailed, "user %q: %w", t.User, err)
 	}
 	for _, m := range t.Mounts {
+		if !who.self {
+			makeDir(m.Target, who) // what cannot be made says so when it is mounted
+		}
 		if err := a.mount(r.ctx, m); err != nil {
 			return nil, fail(MountFailed, "mount %s at %s: %w", m.shown(), m.Target, err)
 		}
@@ -228,7 +246,7 @@ func (a *Agent) command(r *running, out *output) (outcome, error) {
 	if err != nil {
 		return outcome{}, fail(StartFailed, "wait for the command: %w", err)
 	}
-	return outcome{code: exitCode(state), output: out.tail(), usage: tree.usage(state)}, nil
+	return outcome{code: exitCode(state), output: out.tail(exitCode(state) != 0), usage: tree.usage(state)}, nil
 }
 
 func exitCode(s *os.ProcessState) int {

@@ -12,6 +12,7 @@ import (
 type tree struct {
 	group   *taskGroup // nil without cgroups
 	session int        // pid of the command, which leads the session; 0 before it runs
+	sampler *sampler   // nil where cgroups account all
 }
 
 func (t *tree) signal(s syscall.Signal) {
@@ -40,6 +41,9 @@ func (t *tree) kill() {
 
 // end kills what the command has left, and returns when nothing is.
 func (t *tree) end() {
+	if t.sampler != nil {
+		t.sampler.end()
+	}
 	if t.group == nil {
 		t.kill()
 		return
@@ -47,18 +51,19 @@ func (t *tree) end() {
 	t.group.end()
 }
 
-// usage is what the job took up to now. Where cgroups don't tell, it is what the command and the children that it
-// waited for took.
+// usage is what the task took, as far as cgroups don't tell: what was seen of its processes, or what the command and the
+// children that it waited for took in the end, if that is more.
 func (t *tree) usage(s *os.ProcessState) Usage {
 	var u Usage
-	if t.group != nil {
-		u = t.group.job.usage()
+	if t.sampler == nil {
+		return u
 	}
+	u = t.sampler.seen()
 	r, ok := s.SysUsage().(*syscall.Rusage)
 	if !ok {
 		return u
 	}
-	u.CPU = max(u.CPU, s.UserTime()+s.SystemTime())
+	u.CPU = s.UserTime() + s.SystemTime()
 	u.PeakMemory = max(u.PeakMemory, r.Maxrss<<10)
 	u.Read = max(u.Read, r.Inblock<<9)
 	u.Written = max(u.Written, r.Oublock<<9)

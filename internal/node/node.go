@@ -101,7 +101,7 @@ type Report struct {
 	Stopped  string `json:"stopped,omitempty"` // why the agent stopped it: asked, limit
 	Failure  string `json:"failure,omitempty"` // a sentence, if the command could not be run: what failed and why
 	Code     string `json:"code,omitempty"`    // of the failure: MountFailed, DirectoryFailed, StartFailed, OutputFailed
-	Output   string `json:"output,omitempty"`  // the end of what it wrote, if it had no Stdout and Stderr
+	Output   string `json:"output,omitempty"`  // the end of what it wrote if it had no Stdout and Stderr, or of Stderr if it failed
 
 	Usage Usage `json:"usage,omitzero"`
 }

@@ -1,0 +1,236 @@
+//go:build root
+
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"lido.dev/lido/internal/machine"
+	"lido.dev/lido/internal/machine/machinetest"
+	"lido.dev/lido/internal/machine/runc"
+)
+
+// realPair is a pair whose agent is a service of a real machine, where it was installed as a cluster's setup does.
+type realPair struct {
+	*pair
+	engine *runc.Engine
+	tag    string
+}
+
+const admin = "azureuser"
+
+func newRealPair(t *testing.T) *realPair {
+	t.Helper()
+	var b [3]byte
+	rand.Read(b[:])
+	tag := hex.EncodeToString(b[:])
+	run := filepath.Join("/run/lido", tag)
+	cfg := runc.Config{Dir: filepath.Join("/var/tmp", "lido-"+tag), RunDir: filepath.Join(run, "machines"), Tag: tag}
+	e, err := runc.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hostDir := filepath.Join(run, "m", machine1)
+	r := &realPair{engine: e, tag: tag, pair: &pair{t: t, socket: filepath.Join(hostDir, "host.sock"), dir: cfg.Dir, events: make(chan Event, 10000)}}
+	t.Cleanup(func() {
+		if err := e.Purge(); err != nil {
+			t.Errorf("purge: %v", err)
+		}
+		e.Close()
+		os.RemoveAll(run)
+		os.RemoveAll(cfg.Dir)
+	})
+	if err := os.MkdirAll(hostDir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	r.build(filepath.Join(hostDir, "lido"))
+	r.up()
+	t.Cleanup(r.down)
+	r.boot(hostDir)
+	return r
+}
+
+func (r *realPair) build(path string) {
+	r.t.Helper()
+	cmd := exec.Command("go", "build", "-o", path, "lido.dev/lido/cmd/lido")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		r.t.Fatalf("build: %v\n%s", err, out)
+	}
+}
+
+func (r *realPair) boot(hostDir string) {
+	r.t.Helper()
+	spec := machine.Spec{ID: machine1, Hostname: machine1, Root: machinetest.BaseRoot(r.t), HostDir: hostDir, Memory: 1 << 30,
+		Accounts: []machine.Account{{Name: admin, UID: 1000, Sudo: true}},
+		Files: []machine.File{{Path: "/etc/systemd/system/lido-node.service", Data: []byte(Unit)},
+			{Path: "/etc/systemd/system/multi-user.target.d/node.conf", Data: []byte("[Unit]\nWants=lido-node.service\n")}}}
+	ctx := context.Background()
+	if err := r.engine.Create(ctx, spec); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.engine.Start(ctx, machine1); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// up serves the socket where the machine's root, too, may use it.
+func (r *realPair) up() {
+	r.t.Helper()
+	os.Remove(r.socket)
+	l, err := net.Listen("unix", r.socket)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	os.Chmod(r.socket, 0o666)
+	r.hub = NewHub(nil)
+	r.hub.Listen(func(e Event) { r.events <- e })
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/node", func(w http.ResponseWriter, q *http.Request) { r.hub.Serve(w, q, machine1) })
+	r.server = &http.Server{Handler: mux}
+	go r.server.Serve(l)
+}
+
+// sh runs a command in the machine as root.
+func (r *realPair) sh(script string) string {
+	r.t.Helper()
+	var out bytes.Buffer
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	_, err := r.engine.Exec(ctx, machine1, machine.Command{Args: []string{"/bin/bash", "-c", script}, Stdout: &out, Stderr: &out})
+	if err != nil {
+		r.t.Error(err)
+	}
+	return strings.TrimSpace(out.String())
+}
+
+func TestReal(t *testing.T) {
+	p := newRealPair(t)
+	first := p.hello()
+	t.Run("user", p.testUser)
+	t.Run("tree", p.testTree)
+	t.Run("usage", p.testUsage)
+	t.Run("host restarts", p.testHostRestart)
+	t.Run("quick", p.testQuick)
+	t.Run("agent killed", func(t *testing.T) { p.testAgentKilled(t, first.Instance) })
+}
+
+func (p *realPair) testUser(t *testing.T) {
+	p.sh("groupadd -f crew; usermod -aG crew " + admin + "; mkdir -p /srv/private; chmod 700 /srv/private; echo s >/srv/private/s")
+	dir := "/mnt/batch/tasks/shared/LS_root/jobs/w/e/j"
+	r := p.run(Task{ID: "user", Job: "user", User: admin, Dirs: []string{dir, dir + "/wd"}, Dir: dir + "/wd", Stdout: dir + "/out", Stderr: dir + "/err",
+		Command: "id -un; id -gn; id -G; pwd; umask; echo $HOME; cat /srv/private/s; [ $(ps -o sid= -p $$) = $$ ] && echo leader"})
+	if got := p.sh("cat " + dir + "/out; stat -c %U " + dir + "/out"); r.ExitCode != 0 || got != admin+"\n"+admin+"\n1000 1001\n"+dir+"/wd\n0022\n/home/"+admin+"\nleader\n"+admin {
+		t.Errorf("%+v: %q", r, got)
+	}
+	for _, c := range []Task{
+		{Stdout: "/srv/private/out"}, {Stdout: dir + "/trick/out"}, {Dirs: []string{"/srv/private/d"}}, {Dirs: []string{dir + "/trick/d"}},
+		{Files: []File{{Path: dir + "/trick/f", User: admin}}},
+	} {
+		p.sh("ln -sfn /srv/private " + dir + "/trick")
+		c.ID, c.User, c.Command = "trick"+fmt.Sprint(c), admin, "true"
+		if r := p.run(c); r.Code != OutputFailed && r.Code != DirectoryFailed {
+			t.Errorf("%+v: %+v", c, r)
+		}
+	}
+	if got := p.sh("ls /srv/private"); got != "s" {
+		t.Errorf("root was led astray: %s", got)
+	}
+}
+
+// testTree ends a tree whose processes have left the session and their parents, and multiply.
+func (p *realPair) testTree(t *testing.T) {
+	spread := `for i in 1 2 3; do setsid nohup bash -c 'trap "" TERM; exec -a stray-of-job sleep 1000' >/dev/null 2>&1 & done; (while :; do (exec -a stray-of-job sleep 0.05 &) ; sleep 0.01; done) & `
+	r := p.run(Task{ID: "left", Job: "tree", User: admin, Command: spread + "sleep 0.3; exit 0"})
+	if got := p.sh("pgrep -fc stray-of-jo[b]"); r.ExitCode != 0 || got != "0" {
+		t.Errorf("%+v: %s processes survive", r, got)
+	}
+	p.send(Order{Run: &Task{ID: "stop", Job: "tree", User: admin, Grace: 100 * time.Millisecond, Command: spread + "sleep 100"}})
+	p.state("stop", Running)
+	time.Sleep(300 * time.Millisecond)
+	p.send(Order{Stop: "stop"})
+	start := time.Now()
+	r = p.state("stop", Ended)
+	if got := p.sh("pgrep -fc stray-of-jo[b]"); r.Stopped != StopAsked || got != "0" {
+		t.Errorf("%+v: %s processes survive", r, got)
+	}
+	t.Logf("stopped in %v", time.Since(start))
+	p.send(Order{Forget: []string{"left", "stop"}})
+}
+
+func (p *realPair) testUsage(t *testing.T) {
+	r := p.run(Task{ID: "usage", Job: "usage", User: admin, Command: `(dd if=/dev/zero of=$HOME/f bs=1M count=8 oflag=direct || dd if=/dev/zero of=$HOME/f bs=1M count=8 conv=fsync) 2>/dev/null
+		perl -e '$x="a"x(200<<20); $y=time; while(time<$y+2){$n++}' & perl -e '$x="a"x(100<<20); sleep 1'; wait`})
+	u := r.Usage
+	if r.ExitCode != 0 || u.CPU < 800*time.Millisecond || u.CPU > 4*time.Second || u.PeakMemory < 200<<20 || u.PeakMemory > 1<<30 || u.Written < 8<<20 {
+		t.Errorf("%+v", r)
+	}
+	t.Logf("%+v", u)
+}
+
+func (p *realPair) testHostRestart(t *testing.T) {
+	p.send(Order{Run: &Task{ID: "over", Job: "over", User: admin, Command: "echo x >>$HOME/over; sleep 0.3; exit 5"}})
+	p.state("over", Running)
+	p.down()
+	time.Sleep(500 * time.Millisecond)
+	start := time.Now()
+	p.up()
+	h := p.hello()
+	t.Logf("the agent was back after %v", time.Since(start))
+	p.send(Order{Run: &Task{ID: "over", Job: "over", User: admin, Command: "echo x >>$HOME/over"}})
+	for _, r := range h.Tasks {
+		if r.ID == "over" && (r.State != Ended || r.ExitCode != 5) {
+			t.Errorf("%+v", r)
+		}
+	}
+	if got := p.sh("cat /home/" + admin + "/over"); got != "x" {
+		t.Errorf("ran: %q", got)
+	}
+}
+
+// testQuick says how long a trivial task takes.
+func (p *realPair) testQuick(t *testing.T) {
+	const n = 100
+	var all []time.Duration
+	for i := range n {
+		id := fmt.Sprint("quick", i)
+		start := time.Now()
+		if r := p.run(Task{ID: id, Job: id, User: admin, Command: "true", Stdout: "/tmp/quick", Stderr: "/tmp/quick"}); r.ExitCode != 0 {
+			t.Errorf("%+v", r)
+		}
+		all = append(all, time.Since(start))
+		p.send(Order{Forget: []string{id}})
+	}
+	slices.Sort(all)
+	t.Logf("order to end: median %v, slowest %v; the agent: %s", all[n/2], all[n-1], p.sh("grep -E 'VmRSS|VmHWM|Threads' /proc/$(systemctl show -P MainPID lido-node)/status; find /sys/fs/cgroup -path '*jobs/*' -type d | wc -l"))
+}
+
+// testAgentKilled kills the agent: what ran is lost, and is killed.
+func (p *realPair) testAgentKilled(t *testing.T, instance string) {
+	p.send(Order{Run: &Task{ID: "lost", Job: "lost", User: admin, Command: "setsid bash -c 'exec -a stray-of-job sleep 1000' & sleep 1000"}})
+	p.state("lost", Running)
+	p.sh("kill -9 $(systemctl show -P MainPID lido-node)")
+	h := p.hello()
+	if h.Instance == instance || len(h.Tasks) != 0 {
+		t.Errorf("%+v", h)
+	}
+	if got := p.sh("pgrep -fc 'stray-of-jo[b]|sleep 100[0]'"); got != "0" {
+		t.Errorf("%s processes survive", got)
+	}
+	if r := p.run(Task{ID: "next", Job: "next", User: admin, Command: "true"}); r.ExitCode != 0 || r.Failure != "" {
+		t.Errorf("%+v", r)
+	}
+}
