@@ -33,7 +33,7 @@ demo-down: ## remove every trace of the demo
 test-qemu: setup-test ## lido on a fresh Debian 12 in a virtual machine without KVM
 	$(GO) test -tags qemu -count=1 -v -timeout 25m ./test/qemu
 
-setup-bench: ## install the peers that lido is measured beside (HAProxy, LXD)
+setup-bench: ## install the peers that lido is measured beside (HAProxy, LXD, Slurm)
 	packaging/setup.sh --bench
 
 bench: setup-bench build ## measure lido beside its peers, as root; bench/README.md has the latest figures
@@ -42,3 +42,4 @@ bench: setup-bench build ## measure lido beside its peers, as root; bench/README
 	$(GO) run ./bench/controlplane
 	$(GO) run ./bench/template
 	$(GO) run ./bench/scheduler
+	$(GO) run ./bench/slurm

@@ -23,7 +23,7 @@ test_packages=(
     sshpass openssl    # scripts log in with passwords and look at certificates
     qemu-system-x86 e2fsprogs # a fresh Debian 12 in a virtual machine
 )
-bench_packages=(haproxy lxd lxd-client btrfs-progs squashfs-tools)
+bench_packages=(haproxy lxd lxd-client btrfs-progs squashfs-tools slurmctld slurmd slurm-client munge)
 
 dry=no
 for arg in "$@"; do

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,7 +45,7 @@ func main() {
 }
 
 func run(ctx context.Context, rounds int, counts, names, cache, bin string) (err error) {
-	base, err := baseImage(ctx, cache)
+	base, err := rig.Image(ctx, cache, "base")
 	if err != nil {
 		return err
 	}
@@ -108,29 +107,6 @@ func measure(ctx context.Context, p peer, n int) (time.Duration, error) {
 	}
 	took := time.Since(start)
 	return took, errors.Join(err, p.remove(ctx))
-}
-
-func baseImage(ctx context.Context, dir string) (image.Rootfs, error) {
-	if dir == "" {
-		cache := os.Getenv("LIDO_TEST_CACHE")
-		if cache == "" {
-			cache = "/var/cache/lido-test"
-		}
-		dir = filepath.Join(cache, "images")
-	}
-	catalogue, err := image.NewCatalogue(image.Overrides{})
-	if err != nil {
-		return image.Rootfs{}, err
-	}
-	recipe, err := catalogue.Recipe("base")
-	if err != nil {
-		return image.Rootfs{}, err
-	}
-	store, err := image.Open(dir, image.Options{})
-	if err != nil {
-		return image.Rootfs{}, err
-	}
-	return store.Ensure(ctx, recipe, nil)
 }
 
 // lidoPeer gets machines by scale sets.

@@ -18,7 +18,7 @@ import (
 	"lido.dev/lido/internal/azenv"
 )
 
-// Client is a sign-in to one lido. It is for one goroutine at a time.
+// Client is a sign-in to one lido. Once the token has expired (an hour), it is for one goroutine at a time.
 type Client struct {
 	session azenv.Session
 	signIn  SignIn
@@ -38,7 +38,7 @@ func New(ctx context.Context, signIn SignIn) (*Client, error) {
 	if !roots.AppendCertsFromPEM(s.Server.CA) {
 		return nil, errors.New("the server's CA is not a certificate in PEM form")
 	}
-	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, Proxy: http.ProxyFromEnvironment}
+	t := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 16}
 	return &Client{session: s, signIn: signIn, http: &http.Client{Transport: t}}, nil
 }
 

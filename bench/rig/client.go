@@ -1,0 +1,55 @@
+package rig
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+
+	"lido.dev/lido/internal/azenv"
+	"lido.dev/lido/internal/client"
+	"lido.dev/lido/internal/image"
+)
+
+// Client returns a client of the lido, signed in as its admin.
+func (l *Lido) Client(ctx context.Context) (*client.Client, error) {
+	return client.New(ctx, func(ctx context.Context) (s azenv.Session, err error) {
+		ca, err := os.ReadFile(filepath.Join(l.data, "ca", "ca.pem"))
+		if err != nil {
+			return s, err
+		}
+		var admin struct{ User, Password string }
+		data, err := os.ReadFile(filepath.Join(l.data, "admin.json"))
+		if err == nil {
+			err = json.Unmarshal(data, &admin)
+		}
+		if err != nil {
+			return s, err
+		}
+		return azenv.SignIn(ctx, azenv.Server{URL: l.url, CA: ca}, azenv.Login{User: admin.User, Password: admin.Password})
+	})
+}
+
+// Image returns one of lido's images, built if it is not in dir; an empty dir means the tests' cache.
+func Image(ctx context.Context, dir, name string) (image.Rootfs, error) {
+	if dir == "" {
+		cache := os.Getenv("LIDO_TEST_CACHE")
+		if cache == "" {
+			cache = "/var/cache/lido-test"
+		}
+		dir = filepath.Join(cache, "images")
+	}
+	catalogue, err := image.NewCatalogue(image.Overrides{})
+	if err != nil {
+		return image.Rootfs{}, err
+	}
+	recipe, err := catalogue.Recipe(name)
+	if err != nil {
+		return image.Rootfs{}, err
+	}
+	store, err := image.Open(dir, image.Options{})
+	if err != nil {
+		return image.Rootfs{}, err
+	}
+	return store.Ensure(ctx, recipe, nil)
+}
