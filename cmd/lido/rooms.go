@@ -269,9 +269,10 @@ func (m *rooms) openDeploy(context.Context, upOptions) error {
 	return nil
 }
 
-// handler serves the API's address: the login authority and the cloud's description, image aliases, and the rest is ARM.
+// handler serves the API's address: the login authority and the cloud's description, image aliases, signed links to jobs'
+// files, and the rest is ARM.
 func (m *rooms) handler() http.Handler {
-	authority := m.identity.Handler()
+	authority, files := m.identity.Handler(), m.batch.Files()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch path := strings.ToLower(r.URL.Path); {
 		case identity.Owns(r.URL.Path):
@@ -279,6 +280,8 @@ func (m *rooms) handler() http.Handler {
 		case path == "/metadata/image-aliases.json":
 			w.Header().Set("Content-Type", "application/json")
 			json.NewEncoder(w).Encode(m.catalogue.AliasDocument())
+		case strings.HasPrefix(r.URL.Path, batch.FilesPath):
+			files.ServeHTTP(w, r)
 		default:
 			m.arm.ServeHTTP(w, r)
 		}

@@ -110,10 +110,18 @@ func checkHome(tx *store.Tx, id ID) error {
 			return groupGoes(group)
 		}
 	}
-	if len(id.Types) == 1 || id.Scope == "" {
+	if id.Scope == "" {
 		return nil
 	}
-	parent := id.Parent()
+	for up := id; len(up.Types) > 1; up = up.Parent() {
+		if err := checkParent(tx, up.Parent()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkParent(tx *store.Tx, parent ID) error {
 	d, err := tx.Get(parent.String())
 	switch {
 	case errors.Is(err, store.ErrNotFound):

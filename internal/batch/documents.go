@@ -45,12 +45,12 @@ func (r *Room) Types() []arm.Type {
 		return r.Server.Document(d)
 	}
 	job := document(arm.Document{Name: TypeJob, NoLocation: true, Hidden: jobSecrets, Admit: r.admitJob, Render: r.renderJob, Later: jobLater,
-		Actions: map[string]arm.Handler{"terminate": r.terminate, "listRemoteLoginInformation": r.jobLogins, "listOutputFiles": r.listOutputFiles}})
+		Actions: map[string]arm.Handler{"terminate": r.terminate, "listRemoteLoginInformation": r.jobLogins}})
 	job.Patch = nil // as in Azure
-	job.Put, job.Get = r.checkingMounts(job.Put, jobMounts), r.waiting(job.Get)
+	job.Put, job.Get = r.checkingFirst(job.Put, "properties.mountVolumes."), r.waiting(job.Get)
 	cluster := document(arm.Document{Name: TypeCluster, NoLocation: true, Hidden: clusterSecrets, Admit: r.admitCluster, Render: r.renderCluster,
 		Removing: clusterRemoving, Later: always, Actions: map[string]arm.Handler{"listRemoteLoginInformation": r.clusterLogins}})
-	cluster.Put = r.checkingMounts(cluster.Put, clusterMounts)
+	cluster.Put = r.checkingFirst(cluster.Put, "properties.nodeSetup.mountVolumes.")
 	experiment := document(arm.Document{Name: TypeExperiment, NoLocation: true, Render: renderPlain, Later: r.notEmpty})
 	experiment.Patch = nil
 	server := document(arm.Document{Name: TypeFileServer, NoLocation: true, Hidden: fileServerSecrets, Admit: r.admitFileServer, Render: renderFileServer, Later: always})
@@ -58,6 +58,7 @@ func (r *Room) Types() []arm.Type {
 	return []arm.Type{
 		document(arm.Document{Name: TypeWorkspace, Render: renderPlain, Later: r.notEmpty}),
 		cluster, server, experiment, job,
+		{Name: TypeJob + "/listOutputFiles", Hidden: true, APIVersions: apiVersions, Post: r.listOutputFiles, List: r.listOutputFiles},
 		{Name: "Microsoft.BatchAI/locations/usages", Hidden: true, APIVersions: apiVersions, List: r.usages},
 		{Name: "Microsoft.BatchAI/operations", Hidden: true, APIVersions: apiVersions, List: listOperations},
 	}

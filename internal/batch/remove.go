@@ -39,7 +39,7 @@ func clusterRemoving(_ context.Context, tx *store.Tx, d *store.Doc) error {
 
 // openJobs returns the ids of jobs of a cluster that have not ended and are not being deleted.
 func openJobs(tx *store.Tx, cluster *store.Doc) ([]string, error) {
-	docs, err := tx.List(store.Query{Under: workspaceOf(cluster.ID), Type: TypeJob})
+	docs, err := tx.List(store.Query{Type: TypeJob}) // a job may use another workspace's cluster
 	if err != nil {
 		return nil, err
 	}
