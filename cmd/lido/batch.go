@@ -20,6 +20,7 @@ func (m *rooms) openBatch(ctx context.Context, _ upOptions) error {
 	}
 	sizes := m.sizes()
 	m.batch = batch.New(batch.Config{
+		Fleet: newFleet(m), Agents: m.hub, Drives: m.drives, Ledger: m.usage,
 		Server: m.arm, Store: m.store, Log: m.log, FilesKey: key, FilesURL: func() string { return m.url },
 		Image: func(publisher, offer, sku, version, id string) error {
 			_, err := m.catalogue.Resolve(image.Reference{Publisher: publisher, Offer: offer, SKU: sku, Version: version, ID: id})
@@ -30,6 +31,7 @@ func (m *rooms) openBatch(ctx context.Context, _ upOptions) error {
 			return batch.Size{Name: s.Name, Family: s.Family, CPUs: s.CPUs, GPUs: s.GPUs}, ok
 		},
 	})
+	m.hub.Listen(m.batch.Hear)
 	m.arm.Register(m.batch.Types()...)
 	m.loops = append(m.loops, m.batch.Run)
 	return nil

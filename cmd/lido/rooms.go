@@ -63,6 +63,7 @@ type rooms struct {
 	network   *network.Room
 	hub       *node.Hub
 	compute   *compute.Room
+	drives    *drives
 	usage     *usage.Ledger
 	batch     *batch.Room
 
@@ -141,7 +142,7 @@ func (m *rooms) openImages(context.Context, upOptions) (err error) {
 }
 
 func (m *rooms) openAPI(context.Context, upOptions) error {
-	m.arm = arm.New(m.store, m.box, m.identity, m.log)
+	m.arm = arm.New(m.store, m.box, systemAccess{m.identity}, m.log)
 	m.arm.Subscription = m.self.Subscription
 	m.loops = append(m.loops, m.arm.Run)
 	self := &subscription.Room{Identity: m.self, Locations: []string{m.config.Location}}
@@ -234,8 +235,13 @@ func (m *rooms) openCompute(ctx context.Context, opt upOptions) error {
 	if err != nil {
 		return fmt.Errorf("the program for machines: %w", err)
 	}
+	serverKeys, err := keptKey(ctx, m.store, m.box, "file server keys")
+	if err != nil {
+		return err
+	}
+	m.drives = &drives{storage: m.storage, root: m.paths.in("fileservers"), seed: serverKeys}
 	c := compute.Config{
-		GuestProgram: program, Agents: m.hub,
+		Drives: m.drives, GuestProgram: program, Agents: m.hub,
 		Server: m.arm, Store: m.store, Engine: m.engine, Log: m.log,
 		Network: networkForCompute{m.network}, Images: imagesForCompute{m.catalogue, m.images},
 		Shares: sharesForCompute{m.storage}, Fetcher: m.fetcher, Keys: keysForCompute{m.ca, seed},
@@ -247,6 +253,7 @@ func (m *rooms) openCompute(ctx context.Context, opt upOptions) error {
 		c.Images, c.RunDir, c.GuestFiles, c.Memory = simImages{c.Images}, "", nil, 1<<60
 	}
 	m.compute = compute.New(c)
+	m.drives.compute = m.compute
 	m.storage.SetMounts(m.compute)
 	m.arm.Register(m.compute.Types()...)
 	m.loops = append(m.loops, func(ctx context.Context) error {

@@ -53,6 +53,8 @@ func (d drives) ServerDir(_ context.Context, uid string) (string, error) {
 	return dir, os.MkdirAll(dir, 0o755)
 }
 
+func (d drives) ServerKey(string) string { return "key" }
+
 func (d drives) DropServer(_ context.Context, uid string) error {
 	return os.RemoveAll(filepath.Join(d.dir, uid))
 }

@@ -70,6 +70,8 @@ type Drives interface {
 	ContainerDir(ctx context.Context, account, key, container string) (dir string, err error)
 	// ServerDir returns the host directory of a file server, by the uid of its document, making it if it is not there.
 	ServerDir(ctx context.Context, uid string) (dir string, err error)
+	// ServerKey returns the password by which nodes mount a file server. It is derived from the uid, so it stays.
+	ServerKey(uid string) string
 	// DropServer removes a file server's data.
 	DropServer(ctx context.Context, uid string) error
 }

@@ -67,6 +67,11 @@ func (r *Room) renderCluster(ctx context.Context, tx *store.Tx, d *store.Doc, bo
 	if problems := clusterProblems(&st); len(problems) > 0 {
 		props["errors"] = problems
 	}
+	if setup, ok := props["nodeSetup"].(map[string]any); ok {
+		if task, ok := setup["setupTask"].(map[string]any); ok {
+			task["stdOutErrPathSuffix"] = setupSuffix(d)
+		}
+	}
 	return renderPlain(ctx, tx, d, body)
 }
 

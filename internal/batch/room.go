@@ -3,9 +3,11 @@ package batch
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"time"
 
 	"lido.dev/lido/internal/arm"
+	"lido.dev/lido/internal/node"
 	"lido.dev/lido/internal/store"
 )
 
@@ -33,7 +35,9 @@ type Config struct {
 // Room is the provider. Make one with New, register its Types, then Run it.
 type Room struct {
 	Config
-	swept chan struct{} // something waits for sweep
+	swept    chan struct{} // something waits for sweep
+	clusters *clusters
+	jobs     scheduling
 }
 
 // Size is what a machine size stands for.
@@ -50,10 +54,22 @@ func New(c Config) *Room {
 	if c.IdleAfter == 0 {
 		c.IdleAfter = time.Minute
 	}
-	return &Room{Config: c, swept: make(chan struct{}, 1)}
+	r := &Room{Config: c, swept: make(chan struct{}, 1), jobs: noJobs{}}
+	r.clusters = newClusters(r)
+	return r
+}
+
+// Hear takes what nodes' agents say: it is for Hub.Listen.
+func (r *Room) Hear(e node.Event) {
+	r.clusters.hear(e)
 }
 
 // Run makes clusters and runs jobs until ctx ends.
 func (r *Room) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	if r.Fleet != nil {
+		wg.Go(func() { r.clusters.run(ctx) })
+	}
 	return r.sweep(ctx)
 }

@@ -80,7 +80,6 @@ type setupTask struct {
 	Env         []variable `json:"environmentVariables"`
 	Secrets     []variable `json:"secrets"`
 	OutPrefix   string     `json:"stdOutErrPathPrefix"`
-	OutSuffix   string     `json:"stdOutErrPathSuffix"` // written by lido
 }
 
 type variable struct {
@@ -271,9 +270,10 @@ type nodeInfo struct {
 	Login    string    `json:"login"`   // address and port for ssh from outside, by the cluster's load balancer
 	Port     int       `json:"port"`
 	State    nodeState `json:"state"`
-	Reason   *Problem  `json:"reason,omitempty"` // always there if the node is unusable
-	Instance string    `json:"instance"`         // of its agent; "" if it is not connected
-	Started  time.Time `json:"started"`          // of the machine
+	Reason   *Problem  `json:"reason,omitempty"`   // always there if the node is unusable
+	Instance string    `json:"instance"`           // of its agent; "" if it is not connected
+	Started  time.Time `json:"started"`            // of the machine
+	Prepared string    `json:"prepared,omitempty"` // the boot that was set up: equals boot() once the node may work
 }
 
 // clusterStatus is the status half of a cluster's document, written by the cluster's controller alone.
@@ -284,4 +284,6 @@ type clusterStatus struct {
 	Target          int        `json:"target"` // nodes wanted now: what the person asked for, or what autoscaling decided
 	Nodes           []nodeInfo `json:"nodes,omitempty"`
 	Errors          []Problem  `json:"errors,omitempty"`
+	SetupFailures   int        `json:"setupFailures,omitempty"` // in a row
+	RetryAt         time.Time  `json:"retryAt,omitzero"`        // when a fresh node is tried after one
 }

@@ -23,7 +23,8 @@ type MachineState struct {
 	State         string    `json:"state"`            // creating, running, stopped, deallocated, draining, deleting, failed...
 	Reason        string    `json:"reason,omitempty"` // a sentence, where the state alone does not explain
 	Address       string    `json:"address,omitempty"`
-	Since         time.Time `json:"since,omitzero"` // of the machine's last start
+	Since         time.Time `json:"since,omitzero"`   // of the machine's last start
+	Stopped       time.Time `json:"stopped,omitzero"` // when the machine last stopped
 	Created       time.Time `json:"created"`
 	Sessions      int       `json:"sessions"` // counted inside, at most half a minute ago; 0 also if not known
 	Distribution  string    `json:"distribution,omitempty"`
@@ -33,7 +34,10 @@ type MachineState struct {
 }
 
 // Machines lists all instances by set and number.
-func (r *Room) Machines(ctx context.Context) ([]MachineState, error) {
+func (r *Room) Machines(ctx context.Context) ([]MachineState, error) { return r.MachinesOf(ctx, "") }
+
+// MachinesOf lists the instances of a set, by its id; no id means all sets.
+func (r *Room) MachinesOf(ctx context.Context, setID string) ([]MachineState, error) {
 	infos, err := r.Engine.List(ctx)
 	if err != nil {
 		return nil, err
@@ -44,11 +48,11 @@ func (r *Room) Machines(ctx context.Context) ([]MachineState, error) {
 	}
 	var out []MachineState
 	err = r.Store.View(ctx, func(tx *store.Tx) error {
-		current, err := currentModels(tx)
+		current, err := currentModels(tx, setID)
 		if err != nil {
 			return err
 		}
-		docs, err := tx.List(store.Query{Type: TypeInstance})
+		docs, err := tx.List(store.Query{Type: TypeInstance, Under: setID})
 		if err != nil {
 			return err
 		}
@@ -67,13 +71,25 @@ func (r *Room) Machines(ctx context.Context) ([]MachineState, error) {
 	return out, err
 }
 
-// currentModels returns the hash of each set's model, by the set's key.
-func currentModels(tx *store.Tx) (map[string]string, error) {
-	sets, err := tx.List(store.Query{Type: TypeSet})
-	if err != nil {
-		return nil, err
+// setsOf returns one set's document, if it is there, or all.
+func setsOf(tx *store.Tx, setID string) ([]*store.Doc, error) {
+	if setID == "" {
+		return tx.List(store.Query{Type: TypeSet})
 	}
+	d, err := tx.Get(setID)
+	if isNotFound(err) {
+		return nil, nil
+	}
+	return []*store.Doc{d}, err
+}
+
+// currentModels returns the hash of each set's model, by the set's key.
+func currentModels(tx *store.Tx, setID string) (map[string]string, error) {
+	sets, err := setsOf(tx, setID)
 	out := map[string]string{}
+	if err != nil {
+		return out, err
+	}
 	for _, d := range sets {
 		if out[store.Key(d.ID)], err = modelHash(d.Desired); err != nil {
 			return nil, err
@@ -98,7 +114,7 @@ func (r *Room) machineState(d *store.Doc, machines map[string]*machine.Info, cur
 	}
 	m := machines[machineID(d.UID, w.Serial)]
 	if m != nil {
-		s.Machine, s.Since = m.ID, m.StartedAt
+		s.Machine, s.Since, s.Stopped = m.ID, m.StartedAt, m.StoppedAt
 		if n := m.Spec.NIC; n != nil && len(n.Addresses) > 0 {
 			s.Address = n.Addresses[0].Addr().String()
 		}

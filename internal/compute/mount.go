@@ -94,7 +94,7 @@ func (r *Room) mount(ctx context.Context, g guest, form url.Values) error {
 	if !r.fromRoot(ctx, g.machine) {
 		return errMountDenied
 	}
-	dir, err := r.Shares.Authorize(ctx, m.account, m.key, m.share)
+	dir, err := r.authorize(ctx, &m)
 	switch {
 	case errors.Is(err, ErrWrongKey):
 		return errMountDenied
@@ -103,7 +103,7 @@ func (r *Room) mount(ctx context.Context, g guest, form url.Values) error {
 	case err != nil:
 		return err
 	}
-	if g.admin != "" && !m.readOnly {
+	if g.admin != "" && !m.readOnly && m.kind == "" {
 		if err := r.Shares.EnsureUserDir(dir, g.admin, adminUID, adminUID); err != nil {
 			return err
 		}
@@ -112,19 +112,45 @@ func (r *Room) mount(ctx context.Context, g guest, form url.Values) error {
 	return r.Engine.Mount(ctx, g.machine, machine.Mount{Source: dir, Target: m.target, ReadOnly: m.readOnly})
 }
 
-// mountRequest is what a machine's mount.cifs asks for.
+// authorize returns the directory that a request is for, if its key is right.
+func (r *Room) authorize(ctx context.Context, m *mountRequest) (string, error) {
+	switch {
+	case m.kind == "" || m.kind == kindShare:
+		return r.Shares.Authorize(ctx, m.account, m.key, m.share)
+	case m.kind == kindContainer && r.Drives != nil:
+		return r.Drives.Container(ctx, m.account, m.key, m.share)
+	case m.kind == kindServer && r.Drives != nil:
+		return r.Drives.Server(ctx, m.account, m.key)
+	}
+	return "", ErrNoShare
+}
+
+// The kinds of what agents in machines mount.
+const (
+	kindShare     = "cifs"
+	kindContainer = "blob"
+	kindServer    = "server" // a file server, by its uid, as a whole
+)
+
+// mountRequest is what a machine's mount.cifs or agent asks for.
 type mountRequest struct {
+	kind                        string // empty if people mount
 	account, share, key, target string
 	readOnly                    bool
 }
 
-// readMount reads a request's form: source //ACCOUNT.file.SUFFIX/SHARE, target, options, and username and password,
+// readMount reads a request's form: kind, source //ACCOUNT.file.SUFFIX/SHARE, target, options, and username and password,
 // alone or among the options.
 func readMount(form url.Values) (mountRequest, error) {
-	m := mountRequest{target: form.Get("target"), key: form.Get("password")}
+	m := mountRequest{kind: form.Get("kind"), target: form.Get("target"), key: form.Get("password")}
 	host, share, ok := strings.Cut(strings.TrimPrefix(form.Get("source"), "//"), "/")
 	share = strings.TrimSuffix(share, "/")
-	if !ok || host == "" || share == "" || !path.IsAbs(m.target) || path.Clean(m.target) != m.target {
+	if m.kind == kindServer {
+		ok = share == ""
+	} else {
+		ok = ok && share != ""
+	}
+	if !ok || host == "" || !path.IsAbs(m.target) || path.Clean(m.target) != m.target {
 		return m, errMountInvalid
 	}
 	if strings.Contains(share, "/") {

@@ -85,6 +85,14 @@ type Shares interface {
 	EnsureUserDir(dir, user string, uid, gid int) error
 }
 
+// Drives opens what only the agents in machines mount. Errors are as those of Shares.
+type Drives interface {
+	// Container returns the host directory of a blob container.
+	Container(ctx context.Context, account, key, container string) (dir string, err error)
+	// Server returns the host directory of a file server.
+	Server(ctx context.Context, uid, key string) (dir string, err error)
+}
+
 // Fetcher downloads what templates name, through the configured mirrors.
 type Fetcher interface {
 	Fetch(ctx context.Context, url string) ([]byte, error)

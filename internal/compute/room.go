@@ -25,6 +25,7 @@ type Config struct {
 	Network Network
 	Images  Images
 	Shares  Shares
+	Drives  Drives // may be nil
 	Fetcher Fetcher
 	Keys    Keys
 

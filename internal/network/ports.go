@@ -197,3 +197,8 @@ func portsOf(tx *store.Tx, rangeKey string) (portTable, error) {
 func dropRange(tx *store.Tx, rangeKey string) error {
 	return errors.Join(tx.DeleteBucket(byInstance(rangeKey)), tx.DeleteBucket(byPort(rangeKey)))
 }
+
+// NATPorts returns the ports of a NAT pool by the keys of the instances that they lead to.
+func (r *Room) NATPorts(tx *store.Tx, poolID string) (map[string]int, error) {
+	return portsOf(tx, key(poolID))
+}

@@ -136,6 +136,9 @@ func publicOf(tx *store.Tx, id string) (netip.Addr, error) {
 	return netip.ParseAddr(string(v))
 }
 
+// PublicAddress returns the address of a public address's document; the zero one if it has none.
+func (r *Room) PublicAddress(tx *store.Tx, id string) (netip.Addr, error) { return publicOf(tx, id) }
+
 // freePublic finds an address in the configured ranges that neither this lido nor this host uses.
 func (r *Room) freePublic(tx *store.Tx) (netip.Addr, error) {
 	entries, err := tx.ListKV(bucketPublic)

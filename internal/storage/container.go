@@ -1,0 +1,46 @@
+package storage
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+
+	"lido.dev/lido/internal/store"
+)
+
+// containersDir holds an account's blob containers, beside its shares. No share can be called so.
+const containersDir = "$blob"
+
+var containerName = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`)
+
+// AuthorizeContainer checks an account's key and returns the directory that stands for one of its blob containers,
+// making it if it is not there. Its error is ErrNoAccount, ErrWrongKey or ErrNoShare when it is the caller's.
+func (r *Room) AuthorizeContainer(ctx context.Context, account, key, container string) (string, error) {
+	container = strings.ToLower(container)
+	if !containerName.MatchString(container) {
+		return "", fmt.Errorf("%w: %q is not the name of a container", ErrNoShare, container)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	err := r.arm.Store.View(ctx, func(tx *store.Tx) error {
+		rec, err := r.account(tx, account)
+		if err != nil {
+			return err
+		}
+		return r.checkKey(rec, account, key)
+	})
+	if err != nil {
+		return "", err
+	}
+	dir := filepath.Join(r.root, strings.ToLower(account), containersDir, container)
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
+		return "", fmt.Errorf("directory of container %s/%s: %w", account, container, err)
+	}
+	return dir, makeShareRoot(dir)
+}
