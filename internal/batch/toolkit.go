@@ -17,8 +17,8 @@ type planInput struct {
 	Root    string // where nodes keep their files: nodeRoot
 	Nodes   []placed
 	Shared  bool // other jobs may run on the nodes at the same time
-	// Servers are the mounts of file servers, by the server's key.
-	Servers map[string]node.Mount
+	// Mounts are the job's own volumes, with the targets that volumesUnder gives them.
+	Mounts []node.Mount
 	// Containers are the images' roots in the nodes, in their order; nil for a job that runs in the nodes themselves.
 	Containers []*node.Container
 }
@@ -71,7 +71,7 @@ func makePlan(in planInput) *plan {
 	p := &planner{planInput: in}
 	p.environment()
 	p.directories()
-	mounts := p.mounts()
+	mounts := p.Mounts
 	main := p.main()
 	out := &plan{Dir: p.dir, Clean: phase{Kind: phaseClean}}
 	for _, m := range mounts {

@@ -9,11 +9,6 @@ import (
 	"lido.dev/lido/internal/store"
 )
 
-// mounts are the job's own volumes.
-func (p *planner) mounts() []node.Mount {
-	return mountsUnder(p.Job.Mounts, p.dir+"/mounts", p.Servers)
-}
-
 // mountsUnder are volumes as a node mounts them below a directory.
 func mountsUnder(v mountVolumes, root string, servers map[string]node.Mount) []node.Mount {
 	var out []node.Mount

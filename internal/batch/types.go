@@ -241,6 +241,8 @@ type jobStatus struct {
 	Attempt    int       `json:"attempt,omitempty"`
 	Nodes      []placed  `json:"nodes,omitempty"` // where the attempt runs, or ran
 	Terminate  time.Time `json:"terminate,omitzero"`
+	PutBack    *Problem  `json:"putBack,omitempty"` // why a running job is to go back to the queue
+	Retries    int       `json:"retries,omitempty"` // attempts that were lost with a node
 	Waiting    string    `json:"waiting,omitempty"` // a sentence: what a queued job waits for
 }
 
@@ -249,6 +251,7 @@ type placed struct {
 	Node     string `json:"node"`
 	Instance string `json:"instance"`
 	Address  string `json:"address"`
+	Machine  string `json:"machine"` // the engine's id
 }
 
 // nodeState is one of the five states that a cluster counts.

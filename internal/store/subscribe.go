@@ -14,6 +14,9 @@ type Subscription struct {
 	c      chan struct{}
 	types  []string
 	cancel func()
+
+	store *Store
+	keys  map[string]struct{} // of documents that changed, for one who follows them; guarded by Store.mu
 }
 
 // Subscribe wakes the subscription whenever a document of one of the types changes; a type ending in "/" means a
@@ -33,6 +36,28 @@ func (s *Store) Subscribe(types ...string) *Subscription {
 	defer s.mu.Unlock()
 	s.subs[sub] = struct{}{}
 	return sub
+}
+
+// Follow is Subscribe for one who asks which documents changed, by Changed.
+func (s *Store) Follow(types ...string) *Subscription {
+	sub := s.Subscribe(types...)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub.keys = map[string]struct{}{}
+	sub.store = s
+	return sub
+}
+
+// Changed returns the keys of the documents that changed since it was called last, of one who follows.
+func (sub *Subscription) Changed() []string {
+	sub.store.mu.Lock()
+	defer sub.store.mu.Unlock()
+	keys := make([]string, 0, len(sub.keys))
+	for k := range sub.keys {
+		keys = append(keys, k)
+	}
+	clear(sub.keys)
+	return keys
 }
 
 // Close ends the subscription.
@@ -66,10 +91,14 @@ func (s *Store) publish(changes []Change) {
 	defer s.mu.Unlock()
 	for sub := range s.subs {
 		for _, c := range changes {
-			if sub.wants(c) {
-				sub.Wake()
+			if !sub.wants(c) {
+				continue
+			}
+			sub.Wake()
+			if sub.keys == nil {
 				break
 			}
+			sub.keys[c.Key] = struct{}{}
 		}
 	}
 }

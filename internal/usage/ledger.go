@@ -44,16 +44,19 @@ type months struct {
 
 // Record writes an entry; an earlier one with the same key is replaced.
 func (l *Ledger) Record(ctx context.Context, e batch.Entry) error {
+	return l.store.Update(ctx, func(tx *store.Tx) error { return l.Write(tx, e) })
+}
+
+// Write is Record in a transaction that holds other things, too.
+func (l *Ledger) Write(tx *store.Tx, e batch.Entry) error {
 	if err := check(e); err != nil {
 		return err
 	}
-	return l.store.Update(ctx, func(tx *store.Tx) error {
-		to := bucketOf(e)
-		if err := move(tx, e.Key, to); err != nil {
-			return err
-		}
-		return tx.SetJSON(to, e.Key, e)
-	})
+	to := bucketOf(e)
+	if err := move(tx, e.Key, to); err != nil {
+		return err
+	}
+	return tx.SetJSON(to, e.Key, e)
 }
 
 func check(e batch.Entry) error {
