@@ -116,6 +116,9 @@ func (r *Room) renderJob(ctx context.Context, tx *store.Tx, d *store.Doc, body m
 	}
 	props["executionState"] = st.State
 	props["executionStateTransitionTime"] = stamp(orTime(st.StateSince, d.CreatedAt))
+	if st.State == stateQueued {
+		st.Waiting = r.jobs.waiting(store.Key(d.ID))
+	}
 	if info := executionInfo(&st); len(info) > 0 {
 		props["executionInfo"] = info
 	}

@@ -3,8 +3,9 @@ package batch
 import (
 	"context"
 	"log/slog"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/node"
@@ -37,7 +38,7 @@ type Room struct {
 	Config
 	swept    chan struct{} // something waits for sweep
 	clusters *clusters
-	jobs     scheduling
+	jobs     *runner
 }
 
 // Size is what a machine size stands for.
@@ -54,22 +55,25 @@ func New(c Config) *Room {
 	if c.IdleAfter == 0 {
 		c.IdleAfter = time.Minute
 	}
-	r := &Room{Config: c, swept: make(chan struct{}, 1), jobs: noJobs{}}
+	r := &Room{Config: c, swept: make(chan struct{}, 1)}
+	r.jobs = newRunner(r)
 	r.clusters = newClusters(r)
 	return r
 }
 
-// Hear takes what nodes' agents say: it is for Hub.Listen.
+// Hear takes what nodes' agents say: it is for Hub.Listen. It waits until Run has read the store.
 func (r *Room) Hear(e node.Event) {
+	r.jobs.hear(e)
 	r.clusters.hear(e)
 }
 
 // Run makes clusters and runs jobs until ctx ends.
 func (r *Room) Run(ctx context.Context) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
+	all, ctx := errgroup.WithContext(ctx)
 	if r.Fleet != nil {
-		wg.Go(func() { r.clusters.run(ctx) })
+		all.Go(func() error { return r.clusters.run(ctx) })
 	}
-	return r.sweep(ctx)
+	all.Go(func() error { return r.sweep(ctx) })
+	all.Go(func() error { return r.jobs.run(ctx) })
+	return all.Wait()
 }

@@ -22,11 +22,3 @@ type clusterLoad struct {
 	Idle   map[string]time.Time // nodes without a job, since when
 	Busy   map[string][]string  // jobs by node
 }
-
-// noJobs is the scheduling of a room that runs none.
-type noJobs struct{}
-
-func (noJobs) nodeUp(string, nodeInfo, int)       {}
-func (noJobs) nodeDown(string, string, Problem)   {}
-func (noJobs) nodeLeaving(string, string, string) {}
-func (noJobs) load(string) clusterLoad            { return clusterLoad{} }

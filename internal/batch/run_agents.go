@@ -1,0 +1,138 @@
+package batch
+
+import (
+	"strings"
+
+	"github.com/google/uuid"
+
+	"lido.dev/lido/internal/node"
+)
+
+// hear takes what an agent says of jobs' tasks. It waits until the store's jobs are known.
+func (r *runner) hear(e node.Event) {
+	<-r.loaded
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	a := r.agent(e.Machine)
+	switch {
+	case e.Hello != nil:
+		r.hello(e.Machine, a, e.Hello)
+	case e.Report != nil:
+		r.report(e.Machine, *e.Report)
+	case e.Gone:
+		a.connected = false
+		r.touch(a)
+	}
+	r.wakeUp()
+}
+
+func (r *runner) touch(a *agent) {
+	for j := range a.runs {
+		r.dirty[j] = true
+	}
+}
+
+// hello takes in all that an agent knows. What it does not know of never reached it, or died with the one before it.
+func (r *runner) hello(machine string, a *agent, h *node.Hello) {
+	a.instance, a.connected = h.Instance, true
+	clear(a.sweeping)
+	for j := range a.runs {
+		for i, at := range j.status.Nodes {
+			if at.Machine != machine {
+				continue
+			}
+			if at.Instance != h.Instance && j.lost[i] == nil {
+				j.lost[i] = &Problem{Code: "NodeRestarted", Message: "Node " + at.Node + " was started anew, and the job's processes there were lost."}
+			}
+			r.unsend(j, i)
+		}
+	}
+	for _, rep := range h.Tasks {
+		r.report(machine, rep)
+	}
+	r.touch(a)
+}
+
+// unsend has what was ordered of a node, and is not known to have arrived, ordered again.
+func (r *runner) unsend(j *run, n int) {
+	if j.plan == nil {
+		return
+	}
+	for _, ph := range append(append([]phase{}, j.plan.Phases...), j.plan.Clean) {
+		for _, s := range ph.Steps {
+			if s.Node == n {
+				delete(j.sent, s.Task.ID)
+				delete(j.sent, "-"+s.Task.ID)
+			}
+		}
+	}
+}
+
+// report takes in what an agent knows of a task. What nobody waits for is forgotten.
+func (r *runner) report(machine string, rep node.Report) {
+	owner, _, _ := strings.Cut(rep.ID, "/")
+	if strings.HasPrefix(rep.Job, "setup:") || strings.HasPrefix(rep.ID, "setup:") {
+		return
+	}
+	j := r.jobs[owner]
+	switch {
+	case owner == sweepOwner:
+		if rep.State == node.Ended {
+			r.swept(machine, rep.ID)
+		}
+	case j == nil || j.status == nil || !strings.HasPrefix(rep.ID, owner+"/"+itoa(j.status.Attempt)+"/"):
+		r.room.Agents.Send(machine, node.Order{Forget: []string{rep.ID}})
+	case j.reports != nil:
+		j.reports[rep.ID] = rep
+		r.dirty[j] = true
+	}
+}
+
+const sweepOwner = "sweep"
+
+// sweep removes ended jobs' directories from a node.
+func (r *runner) sweep(machine string, a *agent) {
+	if len(a.sweep) == 0 || !a.connected {
+		return
+	}
+	id := sweepOwner + "/" + uuid.NewString()
+	var b strings.Builder
+	for _, dir := range a.sweep {
+		q := quoteLiteral(dir)
+		b.WriteString("find " + q + " -mindepth 1 -maxdepth 1 ! -name mounts -exec rm -rf {} + ; find " + q + "/mounts -xdev -depth -type d -exec rmdir {} + ; rmdir " + q + "\n")
+		a.sweeping[dir] = id
+	}
+	if r.room.Agents.Send(machine, node.Order{Run: &node.Task{ID: id, Job: sweepOwner, Command: "{\n" + b.String() + "} 2>/dev/null; true"}}) == nil {
+		a.sweep = nil
+	}
+}
+
+func (r *runner) swept(machine, id string) {
+	a := r.agent(machine)
+	for dir, by := range a.sweeping {
+		if by == id {
+			delete(a.sweeping, dir)
+		}
+	}
+	r.touch(a)
+	r.room.Agents.Send(machine, node.Order{Forget: []string{id}})
+}
+
+// dirBusy tells whether a job of the same name is still being swept from one of the job's nodes, and hurries that.
+func (r *runner) dirBusy(j *run) bool {
+	busy := false
+	if j.plan == nil || len(j.sent) > 0 || len(j.reports) > 0 {
+		return false
+	}
+	for _, at := range j.status.Nodes {
+		a := r.agent(at.Machine)
+		for _, dir := range a.sweep {
+			if dir == j.plan.Dir {
+				r.sweep(at.Machine, a)
+				break
+			}
+		}
+		busy = busy || a.sweeping[j.plan.Dir] != ""
+	}
+	return busy
+}

@@ -1,0 +1,120 @@
+package batch
+
+import (
+	"time"
+
+	"lido.dev/lido/internal/store"
+)
+
+// nodeUp implements scheduling.
+func (r *runner) nodeUp(cluster string, n nodeInfo, slots int) {
+	<-r.loaded
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.pool(store.Key(cluster))
+	if old, known := p.nodes[n.Name]; known && old.Instance != n.Instance {
+		r.lose(p, n.Name, Problem{Code: "NodeRestarted", Message: "Node " + n.Name + " was started anew, and the job's processes there were lost."})
+	}
+	delete(p.leave, n.Name)
+	p.nodes[n.Name] = n
+	p.queue.SetNode(n.Name, slots, r.room.Now())
+	p.dirty = true
+	r.wakeUp()
+}
+
+// nodeDown implements scheduling.
+func (r *runner) nodeDown(cluster, name string, why Problem) {
+	<-r.loaded
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.pool(store.Key(cluster))
+	p.queue.RemoveNode(name)
+	delete(p.nodes, name)
+	delete(p.leave, name)
+	r.lose(p, name, why)
+	p.dirty = true
+	r.wakeUp()
+}
+
+// lose marks what runs on a node as lost.
+func (r *runner) lose(p *pool, name string, why Problem) {
+	for _, j := range r.jobs {
+		if j.pool != p || j.status == nil {
+			continue
+		}
+		for i, at := range j.status.Nodes {
+			if at.Node == name && j.lost[i] == nil && at.Instance != p.nodes[name].Instance || at.Node == name && p.nodes[name].Name == "" {
+				j.lost[i] = &why
+				r.dirty[j] = true
+			}
+		}
+	}
+}
+
+// nodeLeaving implements scheduling.
+func (r *runner) nodeLeaving(cluster, name, option string) {
+	<-r.loaded
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.pool(store.Key(cluster))
+	p.queue.DrainNode(name)
+	p.leave[name] = option
+	for _, j := range r.jobs {
+		if j.pool != p || j.status == nil {
+			continue
+		}
+		for _, at := range j.status.Nodes {
+			if at.Node == name {
+				r.leave(j, name, option)
+			}
+		}
+	}
+	r.wakeUp()
+}
+
+// leave takes a job from a node that is to go.
+func (r *runner) leave(j *run, name, option string) {
+	switch option {
+	case "requeue":
+		j.putBack = &Problem{Code: "NodeLeaving", Message: "Node " + name + " left the cluster, and the job was put back in the queue."}
+	case "terminate":
+		if j.terminate.IsZero() {
+			j.terminate = r.room.Now()
+		}
+	}
+	r.dirty[j] = true
+}
+
+// load implements scheduling.
+func (r *runner) load(cluster string) clusterLoad {
+	<-r.loaded
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.pool(store.Key(cluster))
+	l := clusterLoad{Wanted: p.queue.Demand(p.max).Nodes, Idle: map[string]time.Time{}, Busy: map[string][]string{}}
+	for _, n := range p.queue.Nodes() {
+		if len(n.Jobs) == 0 {
+			l.Idle[n.Name] = n.Since
+			continue
+		}
+		for _, uid := range n.Jobs {
+			l.Busy[n.Name] = append(l.Busy[n.Name], r.jobs[uid].id)
+		}
+	}
+	return l
+}
+
+// waiting tells what a queued job waits for; empty if it is not queued.
+func (r *runner) waiting(key string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	j := r.byKey[key]
+	if j == nil {
+		return ""
+	}
+	w, ok := j.pool.queue.Explain(j.uid, r.room.Now())
+	if !ok {
+		return ""
+	}
+	return w.String()
+}

@@ -1,0 +1,110 @@
+package batch
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestJobRuns(t *testing.T) {
+	g := newRig(t, 1)
+	g.submit("a", 1, custom("echo hello $AZ_BATCHAI_JOB_NAME; pwd; echo no >&2"), "")
+	if st := g.ended("a"); st.State != stateSucceeded || *st.ExitCode != 0 || st.Attempt != 1 {
+		t.Fatalf("%+v", st)
+	}
+	if out := g.output("a", "stdout.txt"); !strings.HasPrefix(out, "hello a\n") || !strings.HasSuffix(out, "/jobs/w/e/a/wd\n") {
+		t.Errorf("stdout: %q", out)
+	}
+	g.submit("b", 1, custom("echo wrong >&2; exit 3"), "")
+	st := g.ended("b")
+	if st.State != stateFailed || *st.ExitCode != 3 || len(st.Errors) != 1 || st.Errors[0].Code != "JobFailed" {
+		t.Fatalf("%+v", st)
+	}
+}
+
+func TestJobOnTwoNodes(t *testing.T) {
+	g := newRig(t, 2)
+	g.submit("p", 2, `"pyTorchSettings":{"pythonScriptFilePath":"-c","pythonInterpreterPath":"/bin/bash","commandLineArgs":"'echo rank $RANK of $WORLD_SIZE'"}`,
+		`,"jobPreparation":{"commandLine":"echo prepared"}`)
+	st := g.ended("p")
+	if st.State != stateSucceeded || len(st.Nodes) != 2 {
+		t.Fatalf("%+v", st)
+	}
+	for i, want := range []string{"rank 0 of 2\n", "rank 1 of 2\n"} {
+		if out := g.output("p", "stdout-"+itoa(i)+".txt"); out != want {
+			t.Errorf("stdout %d: %q", i, out)
+		}
+	}
+	if out := g.output("p", "stdout-job_prep-*.txt"); out != "prepared\nprepared\n" {
+		t.Errorf("preparation: %q", out)
+	}
+}
+
+func TestPreparationFails(t *testing.T) {
+	g := newRig(t, 2)
+	g.submit("p", 2, custom("echo main"), `,"jobPreparation":{"commandLine":"exit 4"}`)
+	st := g.ended("p")
+	if st.State != stateFailed || *st.ExitCode != 4 || st.Errors[0].Code != "JobPreparationFailed" {
+		t.Fatalf("%+v", st)
+	}
+	if out := g.output("p", "stdout.txt"); out != "" {
+		t.Errorf("the job ran: %q", out)
+	}
+}
+
+func TestTerminate(t *testing.T) {
+	g := newRig(t, 1)
+	g.submit("a", 1, custom("trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.02; done"), "")
+	g.submit("b", 1, custom("echo b"), "")
+	g.await("a", func(st jobStatus) bool { return strings.Contains(g.output("a", "stdout.txt"), "up") })
+	g.must("POST", rigJobs+"b/terminate", "")
+	if st := g.ended("b"); st.State != stateFailed || st.Errors[0].Code != "JobTerminated" || st.Attempt != 0 {
+		t.Fatalf("b: %+v", st)
+	}
+	g.must("POST", rigJobs+"a/terminate", "")
+	if st := g.ended("a"); st.State != stateFailed || st.Errors[0].Code != "JobTerminated" {
+		t.Fatalf("a: %+v", st)
+	}
+	if out := g.output("a", "stdout.txt"); out != "up\nbye\n" {
+		t.Errorf("stdout: %q", out)
+	}
+}
+
+func TestDeleteRunning(t *testing.T) {
+	g := newRig(t, 1)
+	g.submit("a", 1, custom("echo up; sleep 60"), "")
+	g.await("a", func(st jobStatus) bool { return strings.Contains(g.output("a", "stdout.txt"), "up") })
+	g.must("DELETE", rigJobs+"a", "")
+	g.await("a", func(jobStatus) bool { code, _ := g.call("GET", rigJobs+"a", ""); return code == 404 })
+	g.submit("a", 1, custom("test ! -e left && touch left"), "")
+	if st := g.ended("a"); st.State != stateSucceeded {
+		t.Fatalf("%+v", st)
+	}
+	g.must("DELETE", rigJobs+"a", "")
+	g.submit("a", 1, custom("test ! -e left"), "")
+	if st := g.ended("a"); st.State != stateSucceeded {
+		t.Fatalf("again: %+v", st)
+	}
+}
+
+func TestTimeLimit(t *testing.T) {
+	g := newRig(t, 1)
+	g.submit("a", 1, custom("sleep 60"), `,"constraints":{"maxWallClockTime":"PT0.2S"}`)
+	if st := g.ended("a"); st.State != stateFailed || st.Errors[0].Code != "JobTimeout" {
+		t.Fatalf("%+v", st)
+	}
+}
+
+func TestNodeLost(t *testing.T) {
+	g := newRig(t, 2)
+	g.submit("a", 2, custom("echo up; sleep 0.5"), "")
+	g.await("a", func(st jobStatus) bool { return strings.Contains(g.output("a", "stdout.txt"), "up") })
+	g.agents["n1"].stop()
+	g.startAgent("n1")
+	st := g.await("a", func(st jobStatus) bool { return st.Attempt == 2 })
+	if st.Retries != 1 {
+		t.Errorf("%+v", st)
+	}
+	if st := g.ended("a"); st.State != stateSucceeded {
+		t.Fatalf("%+v", st)
+	}
+}
