@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"lido.dev/lido/internal/arm"
 )
@@ -135,26 +134,4 @@ func reversed(list []string) []string {
 	out := slices.Clone(list)
 	slices.Reverse(out)
 	return out
-}
-
-// defaultLimit is Batch AI's limit of a job that names none.
-const defaultLimit = 7 * 24 * time.Hour
-
-var limitForm = regexp.MustCompile(`^P(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$`)
-
-// limit is the longest that a job may run.
-func (j *job) limit() time.Duration {
-	m := limitForm.FindStringSubmatch(j.Constraints.Limit)
-	if m == nil {
-		return defaultLimit
-	}
-	var sum time.Duration
-	for i, unit := range []time.Duration{7 * 24 * time.Hour, 24 * time.Hour, time.Hour, time.Minute, time.Second} {
-		n, _ := strconv.ParseFloat("0"+m[i+1], 64)
-		sum += time.Duration(n * float64(unit))
-	}
-	if sum <= 0 {
-		return defaultLimit
-	}
-	return sum
 }
