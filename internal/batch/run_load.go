@@ -13,8 +13,8 @@ import (
 	"lido.dev/lido/internal/store"
 )
 
-// seen is what a reading found out about a document.
-type seen struct {
+// sighting is what a reading found out about a document.
+type sighting struct {
 	key       string
 	doc       *store.Doc // nil if it is gone
 	job       job        // without secrets
@@ -33,7 +33,7 @@ func (r *runner) loadJobs(ctx context.Context) error {
 		return err
 	})
 	for after := ""; err == nil; {
-		var found []*seen
+		var found []*sighting
 		if found, after, err = r.loadSome(ctx, after); len(found) == 0 && after == "" {
 			break
 		}
@@ -51,7 +51,7 @@ func (r *runner) loadJobs(ctx context.Context) error {
 
 const loadedAtOnce = 1000
 
-func (r *runner) loadSome(ctx context.Context, after string) (found []*seen, next string, err error) {
+func (r *runner) loadSome(ctx context.Context, after string) (found []*sighting, next string, err error) {
 	err = r.room.Store.View(ctx, func(tx *store.Tx) error {
 		docs, err := tx.List(store.Query{Type: TypeJob, After: after, Limit: loadedAtOnce})
 		if err != nil {
@@ -76,8 +76,8 @@ func (r *runner) loadSome(ctx context.Context, after string) (found []*seen, nex
 }
 
 // look reads what the runner must know of a job's document.
-func look(tx *store.Tx, d *store.Doc) (*seen, error) {
-	s := &seen{key: store.Key(d.ID), doc: d, person: submitter(d)}
+func look(tx *store.Tx, d *store.Doc) (*sighting, error) {
+	s := &sighting{key: store.Key(d.ID), doc: d, person: submitter(d)}
 	if err := arm.Decode(d.Status, &s.status); err != nil {
 		return nil, err
 	}
@@ -101,13 +101,13 @@ func (r *runner) read(ctx context.Context, keys []string) error {
 	if len(keys) == 0 {
 		return nil
 	}
-	var found []*seen
+	var found []*sighting
 	err := r.room.Store.View(ctx, func(tx *store.Tx) error {
 		for _, key := range keys {
 			d, err := tx.Get(key)
 			switch {
 			case errors.Is(err, store.ErrNotFound):
-				found = append(found, &seen{key: key})
+				found = append(found, &sighting{key: key})
 				continue
 			case err != nil:
 				return err
@@ -157,7 +157,7 @@ func (r *runner) gone(ctx context.Context, docs []*store.Doc) error {
 }
 
 // see takes in what was read of a job. over tells that it has ended and is to be removed.
-func (r *runner) see(s *seen) (over bool) {
+func (r *runner) see(s *sighting) (over bool) {
 	j := r.byKey[s.key]
 	switch {
 	case s.doc == nil:
@@ -185,7 +185,7 @@ func (r *runner) see(s *seen) (over bool) {
 }
 
 // admit takes a job in that is new to the runner.
-func (r *runner) admit(s *seen) *run {
+func (r *runner) admit(s *sighting) *run {
 	d := s.doc
 	p := r.pool(s.job.clusterKey())
 	j := &run{id: d.ID, key: s.key, uid: d.UID, person: s.person, pool: p, limit: s.job.limit()}
@@ -388,6 +388,7 @@ func pauseFor(ctx context.Context, d time.Duration) {
 }
 
 // volumes are a job's own volumes as its nodes mount them.
-func (r *runner) volumes(_ context.Context, v *mountVolumes, root string) ([]node.Mount, error) {
-	return mountsUnder(*v, root, nil), nil
+func (r *runner) volumes(ctx context.Context, v *mountVolumes, root string) ([]node.Mount, error) {
+	servers, err := r.room.serverMounts(ctx, v)
+	return volumesUnder(v, root, servers), err
 }
