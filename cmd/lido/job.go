@@ -1,8 +1,7 @@
 package main
 
 import (
-	"context"
-	"errors"
+	"cmp"
 	"fmt"
 	"io"
 	"path"
@@ -151,8 +150,8 @@ func showJob(w io.Writer, j *client.Job) error {
 	if t := took(j); t != "" {
 		fmt.Fprintf(w, "  ran %s", t)
 	}
-	fmt.Fprintf(w, "\nexperiment  %s\ncluster     %s, %d nodes, priority %s\noutput      %s/%s\nsubmitted   %s ago\n",
-		j.Experiment(), path.Base(p.Cluster.ID), p.NodeCount, p.Priority, p.OutPrefix, p.OutSegment, age(p.Created))
+	fmt.Fprintf(w, "\nexperiment  %s\ncluster     %s, %s, priority %s\noutput      %s/%s/stdouterr\nsubmitted   %s ago\n",
+		j.Experiment(), path.Base(p.Cluster.ID), counted(p.NodeCount), cmp.Or(p.Priority, "normal"), p.OutPrefix, p.OutSegment, age(p.Created))
 	explain(w, j)
 	return nil
 }
@@ -189,6 +188,13 @@ func awaitJob(cmd *cobra.Command, c *client.Client, id string) (j *client.Job, e
 	}
 }
 
+func counted(nodes int) string {
+	if nodes == 1 {
+		return "1 node"
+	}
+	return fmt.Sprintf("%d nodes", nodes)
+}
+
 // situation is a line on what a job is at.
 func situation(j *client.Job) string {
 	p := &j.Properties
@@ -196,7 +202,7 @@ func situation(j *client.Job) string {
 	case p.State == "queued" && len(p.Info.Errors) > 0:
 		return fmt.Sprintf("%s is queued: %s", j.Name, p.Info.Errors[0].Message)
 	case p.State == "queued":
-		return fmt.Sprintf("%s waits for %d nodes of %s", j.Name, p.NodeCount, path.Base(p.Cluster.ID))
+		return fmt.Sprintf("%s waits for %s of %s", j.Name, counted(p.NodeCount), path.Base(p.Cluster.ID))
 	}
 	return fmt.Sprintf("%s is %s", j.Name, p.State)
 }
@@ -218,76 +224,6 @@ func result(cmd *cobra.Command, j *client.Job) error {
 		return exitCode(*c & 0xff)
 	}
 	return exitCode(1)
-}
-
-func newJobLogsCommand() *cobra.Command {
-	var follow bool
-	var file string
-	cmd := jobCommand("logs", "Print what a job wrote", `  lido job logs JOB
-  lido job logs -f JOB                       # until it ends; exits with its exit code
-  lido job logs --name execution.log JOB     # what lido did for it`,
-		func(cmd *cobra.Command, w client.Workspace, id string) error {
-			files := outputFiles(cmd, file)
-			if follow {
-				return followJob(cmd, w.Client, id, files)
-			}
-			return printLogs(cmd, w.Client, id, files)
-		})
-	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on until the job has ended, and exit with its exit code")
-	cmd.Flags().StringVar(&file, "name", "", "another file of the job's output directory (default: stdout.txt, and stderr.txt to standard error)")
-	return cmd
-}
-
-func outputFiles(cmd *cobra.Command, name string) map[string]io.Writer {
-	if name != "" {
-		return map[string]io.Writer{name: cmd.OutOrStdout()}
-	}
-	return map[string]io.Writer{"stdout.txt": cmd.OutOrStdout(), "stderr.txt": cmd.ErrOrStderr()}
-}
-
-func printLogs(cmd *cobra.Command, c *client.Client, id string, files map[string]io.Writer) error {
-	found, err := c.Print(cmd.Context(), id, files)
-	if err != nil || len(found) > 0 {
-		return err
-	}
-	j, err := c.Job(cmd.Context(), id)
-	if err != nil {
-		return err
-	}
-	return fmt.Errorf("%s has no output yet: it is %s", j.Name, j.Properties.State)
-}
-
-// followJob streams a job's output until it ends, and ends as it did.
-func followJob(cmd *cobra.Command, c *client.Client, id string, files map[string]io.Writer) error {
-	bar := newProgress(cmd.ErrOrStderr())
-	for name, w := range files {
-		files[name] = clearing{w, bar}
-	}
-	j, err := c.Follow(cmd.Context(), id, files, func(j *client.Job) {
-		if j.Properties.State == "queued" {
-			bar.say("%s", situation(j))
-		}
-	})
-	bar.clear()
-	if errors.Is(err, context.Canceled) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s goes on; 'lido job kill %s' ends it\n", path.Base(id), path.Base(id))
-		return exitCode(130)
-	}
-	if err != nil {
-		return err
-	}
-	return result(cmd, j)
-}
-
-// clearing takes the progress line away before something is written.
-type clearing struct {
-	io.Writer
-	bar *progress
-}
-
-func (c clearing) Write(b []byte) (int, error) {
-	c.bar.clear()
-	return c.Writer.Write(b)
 }
 
 func newJobKillCommand() *cobra.Command {

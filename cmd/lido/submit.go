@@ -300,7 +300,7 @@ func (s *submission) afterwards(j *client.Job) error {
 	switch {
 	case s.follow:
 		fmt.Fprintln(s.cmd.ErrOrStderr(), "submitted", j.Name)
-		return followJob(s.cmd, s.w.Client, j.ID, outputFiles(s.cmd, ""))
+		return followJob(s.cmd, s.w.Client, j.ID, "")
 	case *s.output == "name":
 		fmt.Fprintln(s.cmd.OutOrStdout(), j.Name)
 	default:

@@ -4,10 +4,15 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
+
+// Choice says where a file of a job's output is to be written; nil for one that is not wanted.
+type Choice func(name string) io.Writer
 
 // tail is a file of a job as far as it was read.
 type tail struct {
@@ -17,10 +22,18 @@ type tail struct {
 	read int64
 }
 
-// Follow copies a job's output files as they grow, each to its writer, until the job has ended and all was read, and
-// returns the ended job. Files that never appear are no error. notice is told of each state that the job takes; it may be nil.
-func (c *Client) Follow(ctx context.Context, id string, files map[string]io.Writer, notice func(*Job)) (*Job, error) {
-	tails := makeTails(files)
+// reader reads a job's output files as they appear and grow.
+type reader struct {
+	*Client
+	job    string
+	choose Choice
+	tails  map[string]*tail
+}
+
+// Follow copies a job's output files as they grow, until the job has ended and all was read, and returns the ended job.
+// notice is told of each look at the job; it may be nil.
+func (c *Client) Follow(ctx context.Context, id string, choose Choice, notice func(*Job)) (*Job, error) {
+	r := &reader{c, id, choose, map[string]*tail{}}
 	for {
 		// The state is read before the files: what an ended job wrote is all there.
 		j, err := c.Job(ctx, id)
@@ -30,11 +43,17 @@ func (c *Client) Follow(ctx context.Context, id string, files map[string]io.Writ
 		if notice != nil {
 			notice(j)
 		}
-		grew, err := c.advance(ctx, id, tails)
+		if j.Properties.State == "queued" {
+			if j, err = c.AwaitJob(ctx, id, j); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		grew, err := r.advance(ctx)
 		if err != nil || j.Ended() {
 			return j, err
 		}
-		pause := 500 * time.Millisecond
+		pause := 300 * time.Millisecond
 		if grew {
 			pause = 100 * time.Millisecond
 		}
@@ -45,72 +64,56 @@ func (c *Client) Follow(ctx context.Context, id string, files map[string]io.Writ
 }
 
 // Print copies a job's output files as they are now. It says which of them there were.
-func (c *Client) Print(ctx context.Context, id string, files map[string]io.Writer) (found []string, err error) {
-	tails := makeTails(files)
-	_, err = c.advance(ctx, id, tails)
-	for _, t := range tails {
-		if t.url != "" {
-			found = append(found, t.name)
-		}
-	}
-	return found, err
-}
-
-func makeTails(files map[string]io.Writer) []*tail {
-	var tails []*tail
-	for name, w := range files {
-		tails = append(tails, &tail{name: name, to: w})
-	}
-	return tails
+func (c *Client) Print(ctx context.Context, id string, choose Choice) (found []string, err error) {
+	r := &reader{c, id, choose, map[string]*tail{}}
+	_, err = r.advance(ctx)
+	return slices.Sorted(maps.Keys(r.tails)), err
 }
 
 // advance reads what is new in the files.
-func (c *Client) advance(ctx context.Context, id string, tails []*tail) (grew bool, err error) {
-	for _, t := range tails {
-		if t.url == "" {
-			if err := c.locate(ctx, id, tails); err != nil {
-				return grew, err
-			}
-			break
-		}
+func (r *reader) advance(ctx context.Context) (grew bool, err error) {
+	if err := r.locate(ctx); err != nil {
+		return false, err
 	}
-	for _, t := range tails {
-		if t.url == "" {
-			continue
-		}
-		n, err := c.readOn(ctx, t)
+	for _, name := range slices.Sorted(maps.Keys(r.tails)) {
+		n, err := r.readOn(ctx, r.tails[name])
 		grew = grew || n > 0
 		if err != nil {
-			return grew, fmt.Errorf("read %s: %w", t.name, err)
+			return grew, fmt.Errorf("read %s: %w", name, err)
 		}
 	}
 	return grew, nil
 }
 
-// locate finds the links of files that are there by now.
-func (c *Client) locate(ctx context.Context, id string, tails []*tail) error {
-	listed, err := c.Files(ctx, id, "stdouterr", ".")
+// locate finds files that are new, and links that are fresh.
+func (r *reader) locate(ctx context.Context) error {
+	listed, err := r.Files(ctx, r.job, "stdouterr", ".")
 	if err != nil {
 		return err
 	}
 	for _, f := range listed {
-		for _, t := range tails {
-			if f.Name == t.name && f.Type != "directory" {
-				t.url = f.URL
+		t := r.tails[f.Name]
+		if t == nil && f.Type != "directory" {
+			if w := r.choose(f.Name); w != nil {
+				t = &tail{name: f.Name, to: w}
+				r.tails[f.Name] = t
 			}
+		}
+		if t != nil {
+			t.url = f.URL
 		}
 	}
 	return nil
 }
 
 // readOn copies what a file has grown by. The link carries its own signature; it goes to the API's server.
-func (c *Client) readOn(ctx context.Context, t *tail) (int64, error) {
+func (r *reader) readOn(ctx context.Context, t *tail) (int64, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.url, nil)
 	if err != nil {
 		return 0, err
 	}
 	req.Header.Set("Range", fmt.Sprintf("bytes=%d-", t.read))
-	resp, err := c.http.Do(req)
+	resp, err := r.http.Do(req)
 	if err != nil {
 		return 0, err
 	}
@@ -118,8 +121,7 @@ func (c *Client) readOn(ctx context.Context, t *tail) (int64, error) {
 	switch resp.StatusCode {
 	case http.StatusRequestedRangeNotSatisfiable: // nothing new
 		return 0, nil
-	case http.StatusForbidden, http.StatusUnauthorized, http.StatusNotFound: // the link has expired
-		t.url = ""
+	case http.StatusNotFound: // removed meanwhile
 		return 0, nil
 	case http.StatusPartialContent:
 	case http.StatusOK:

@@ -61,7 +61,7 @@ func TestResolveErrorsSayWhatThereIs(t *testing.T) {
 		"NoSuchAlias": "UbuntuDSVM",
 		"MicrosoftWindowsServer:WindowsServer:x:1":  "Canonical",
 		"Canonical:NoSuchOffer:1:latest":            "UbuntuServer",
-		"lido:machines:tiny:latest":                 "base, dsvm",
+		"lido:machines:tiny:latest":                 "base, batch, dsvm",
 		"Canonical:UbuntuServer:*:latest":           "18.04-LTS",
 		"/subscriptions/s/images/mine":              "aliases",
 		"microsoft-ads:windows-data-science-vm:a:b": "linux-data-science-vm-ubuntu",
