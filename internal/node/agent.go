@@ -152,6 +152,7 @@ func (a *Agent) removeLocked(r *running) {
 	if j.tasks--; j.tasks == 0 {
 		delete(a.jobs, j.name)
 		j.group.remove()
+		j.closeBoxes()
 	}
 }
 

@@ -2,57 +2,104 @@ package node
 
 import (
 	"fmt"
+	"maps"
 	"os"
-	"sort"
+	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
-// start starts the command in the job's cgroup.
-func (a *Agent) start(r *running, out *output) (*os.Process, error) {
-	t := r.task
-	who, err := lookUser(t.User)
+// start starts the command in the job's cgroup, and in its container if it has one.
+func (a *Agent) start(r *running, out *output) (p *os.Process, err error) {
+	tree, err := a.plant(r)
 	if err != nil {
 		return nil, err
 	}
-	dir := t.Dir
-	if dir == "" {
-		dir = who.home
+	attr := &os.ProcAttr{Files: []*os.File{out.null, out.stdout, out.stderr}, Sys: &syscall.SysProcAttr{Setsid: true}}
+	if tree.group != nil {
+		defer tree.group.join(attr.Sys)()
 	}
-	if err := who.do(func() error { return enterable(dir) }); err != nil {
-		if t.Dir != "" {
-			return nil, fmt.Errorf("working directory %s: %w", dir, reason(err))
-		}
-		dir = "/"
+	if r.task.Container != nil {
+		err = a.within(r, func() (err error) { p, err = startWithin(r.task, attr); return err })
+	} else {
+		p, err = startPlain(r.task, attr)
 	}
-	tree := &tree{}
-	attr := &os.ProcAttr{Dir: dir, Env: environment(t, who), Files: []*os.File{out.null, out.stdout, out.stderr},
-		Sys: &syscall.SysProcAttr{Setsid: true, Credential: who.credential()}}
-	args := []string{"/bin/bash", "-c", t.Command}
+	if err != nil {
+		tree.end()
+		return nil, err
+	}
+	tree.session = p.Pid
+	if tree.group == nil || !tree.group.job.controlled {
+		tree.sampler = sample(tree)
+	}
+	a.own(r, tree)
+	return p, nil
+}
 
+// plant makes the cgroup of the task's processes.
+func (a *Agent) plant(r *running) (*tree, error) {
 	a.mu.Lock()
 	if a.groups != nil && r.job.group == nil {
 		r.job.group = a.groups.open(r.job.name)
 	}
 	g := r.job.group
 	a.mu.Unlock()
-	if g != nil {
-		if tree.group, err = g.task(t.ID); err != nil {
-			return nil, err
-		}
-		defer tree.group.join(attr.Sys)()
+	if g == nil {
+		return &tree{}, nil
 	}
-	p, err := os.StartProcess(args[0], args, attr)
+	t, err := g.task(r.task.ID)
+	return &tree{group: t}, err
+}
+
+// startPlain starts a task's command in the node itself.
+func startPlain(t *Task, attr *os.ProcAttr) (*os.Process, error) {
+	who, err := lookUser(t.User)
 	if err != nil {
-		tree.end()
-		return nil, reason(err)
+		return nil, err
 	}
-	tree.session = p.Pid
-	if g == nil || !g.controlled {
-		tree.sampler = sample(tree)
+	attr.Dir, attr.Sys.Credential = t.Dir, who.credential()
+	if t.Dir == "" {
+		attr.Dir = who.home
 	}
-	a.own(r, tree)
+	if err := who.do(func() error { return enterable(attr.Dir) }); err != nil {
+		if t.Dir != "" {
+			return nil, fmt.Errorf("working directory %s: %w", t.Dir, reason(err))
+		}
+		attr.Dir = "/"
+	}
+	attr.Env = environment(defaults(who, "/bin/bash"), t.Env)
+	return startProcess("/bin/bash", t.Command, attr)
+}
+
+// startWithin starts a task's command in the container that this thread is in, as the image says.
+func startWithin(t *Task, attr *os.ProcAttr) (*os.Process, error) {
+	c := t.Container
+	who, err := userWithin(c.User)
+	if err != nil {
+		return nil, err
+	}
+	attr.Sys.Credential = who.credential()
+	for _, d := range []string{t.Dir, c.Dir, "/"} {
+		if attr.Dir = d; d != "" {
+			break
+		}
+	}
+	if t.Dir == "" && c.Dir != "" {
+		os.MkdirAll(c.Dir, 0o755)
+	}
+	if err := enterable(attr.Dir); err != nil {
+		return nil, fmt.Errorf("working directory %s in the container: %w", attr.Dir, reason(err))
+	}
+	attr.Env = environment(defaults(who, "/bin/sh"), c.Env, t.Env)
+	return startProcess("/bin/sh", t.Command, attr)
+}
+
+func startProcess(shell, command string, attr *os.ProcAttr) (*os.Process, error) {
+	p, err := os.StartProcess(shell, []string{shell, "-c", command}, attr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", shell, reason(err))
+	}
 	return p, nil
 }
 
@@ -77,17 +124,21 @@ func enterable(dir string) error {
 	return unix.Close(fd)
 }
 
-// environment is a login's small default with the task's own added.
-func environment(t *Task, who *account) []string {
-	env := map[string]string{"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": who.home, "USER": who.name,
-		"LOGNAME": who.name, "SHELL": "/bin/bash", "LANG": "C.UTF-8"}
-	for k, v := range t.Env {
-		env[k] = v
+// defaults are a login's few variables.
+func defaults(who *account, shell string) map[string]string {
+	return map[string]string{"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME": who.home, "USER": who.name,
+		"LOGNAME": who.name, "SHELL": shell, "LANG": "C.UTF-8"}
+}
+
+// environment joins variables; the later win.
+func environment(parts ...map[string]string) []string {
+	env := map[string]string{}
+	for _, p := range parts {
+		maps.Copy(env, p)
 	}
 	list := make([]string, 0, len(env))
-	for k, v := range env {
-		list = append(list, k+"="+v)
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, k+"="+env[k])
 	}
-	sort.Strings(list)
 	return list
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -15,6 +16,9 @@ type job struct {
 	tasks int
 	group *group // nil without cgroups
 	used  Usage  // by tasks that have ended, as far as the cgroup does not tell
+
+	boxMu sync.Mutex
+	boxes map[string]*box // by the image's root
 }
 
 // use adds a task's use and returns the whole job's up to now. Agent.mu is held.

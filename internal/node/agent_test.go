@@ -175,6 +175,28 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// helloAfter has the agent come again until n tasks have ended.
+func (p *pair) helloAfter(n int) *Hello {
+	p.t.Helper()
+	for range 100 {
+		time.Sleep(100 * time.Millisecond)
+		p.down()
+		p.up()
+		h := p.hello()
+		ended := 0
+		for _, r := range h.Tasks {
+			if r.State == Ended {
+				ended++
+			}
+		}
+		if ended >= n {
+			return h
+		}
+	}
+	p.t.Fatal("tasks do not end")
+	return nil
+}
+
 // TestOnce loses the host at any time, and asks for the same tasks again.
 func TestOnce(t *testing.T) {
 	p := newPair(t)
@@ -198,10 +220,7 @@ func TestOnce(t *testing.T) {
 	for i := range n {
 		p.send(Order{Run: task(i)})
 	}
-	time.Sleep(500 * time.Millisecond)
-	p.down()
-	p.up()
-	h := p.hello()
+	h := p.helloAfter(n)
 	if len(h.Tasks) != n {
 		t.Errorf("%d tasks are known, want %d", len(h.Tasks), n)
 	}

@@ -124,6 +124,7 @@ func TestReal(t *testing.T) {
 	t.Run("tree", p.testTree)
 	t.Run("usage", p.testUsage)
 	t.Run("host restarts", p.testHostRestart)
+	t.Run("container", p.testContainer)
 	t.Run("quick", p.testQuick)
 	t.Run("agent killed", func(t *testing.T) { p.testAgentKilled(t, first.Instance) })
 }
@@ -232,5 +233,57 @@ func (p *realPair) testAgentKilled(t *testing.T, instance string) {
 	}
 	if r := p.run(Task{ID: "next", Job: "next", User: admin, Command: "true"}); r.ExitCode != 0 || r.Failure != "" {
 		t.Errorf("%+v", r)
+	}
+}
+
+// testContainer runs tasks in an image's root: its own files, the node's shares and network.
+func (p *realPair) testContainer(t *testing.T) {
+	image := filepath.Join(p.dir, "image", "rootfs")
+	busybox, err := exec.LookPath("busybox")
+	if err != nil {
+		t.Skip("no busybox: apt-get install busybox-static")
+	}
+	prepare := fmt.Sprintf(`set -e; mkdir -p %[1]s/bin %[1]s/etc %[1]s/home/app; cp %[2]s %[1]s/bin/busybox; for c in sh id cat echo df pwd mkdir touch ls stat mount sleep wc ip hostname env readlink; do ln -s busybox %[1]s/bin/$c; done
+		echo app:x:1234:1235::/home/app:/bin/sh >%[1]s/etc/passwd; ln -s /elsewhere %[1]s/etc/resolv.conf; ln -s /etc %[1]s/data; chmod 755 %[1]s`, image, busybox)
+	if out, err := exec.Command("/bin/bash", "-c", prepare).CombinedOutput(); err != nil {
+		t.Fatalf("%v %s", err, out)
+	}
+	ctx := context.Background()
+	if err := p.engine.Mount(ctx, machine1, machine.Mount{Source: image, Target: "/var/lib/lido/images/x", ReadOnly: true}); err != nil {
+		t.Fatal(err)
+	}
+	p.sh("mkdir -p /data/in; echo from the node >/data/in/f; chown -R " + admin + " /data; echo nameserver 9.9.9.9 >/etc/resolv.conf")
+	c := &Container{Image: "team/tool:1", Root: "/var/lib/lido/images/x", Env: map[string]string{"FROM": "image", "BOTH": "image"}, Dir: "/work", Binds: []string{"/data/in"}, ShmSize: 5 << 20}
+	r := p.run(Task{ID: "c1", Job: "c", User: admin, Container: c, Env: map[string]string{"BOTH": "task"}, Stdout: "/data/in/out", Stderr: "/data/in/out",
+		Command: `id -u; pwd; cat /data/in/f; echo $FROM $BOTH; df -k /dev/shm | wc -l; cat /proc/mounts | while read a b c d e; do test $b = /dev/shm && echo $d; done; touch /made; mkdir /newdir; cat /etc/resolv.conf; hostname; ls /srv; exit 4`})
+	out := p.sh("cat /data/in/out")
+	if r.ExitCode != 4 || !strings.HasPrefix(out, "0\n/work\nfrom the node\nimage task\n") || !strings.Contains(out, "size=5120k") || !strings.Contains(out, "nameserver 9.9.9.9\nm1\n") || !strings.Contains(out, "/srv: No such") {
+		t.Errorf("%+v\n%s", r, out)
+	}
+	c.User = "app"
+	r = p.run(Task{ID: "c2", Job: "c", Container: c, User: admin, Command: "id -u; id -g; echo $HOME; ls -d /made /newdir; touch /bin/x"})
+	if r.ExitCode != 1 || !strings.HasPrefix(r.Output, "1234\n1235\n/home/app\n/made\n/newdir\n") {
+		t.Errorf("%+v", r)
+	}
+	p.send(Order{Forget: []string{"c1", "c2"}})
+	c.User = ""
+	r = p.run(Task{ID: "c3", Job: "c3", Container: c, User: admin, Command: "ls /made; exec /bin/busybox sleep 0"})
+	if r.ExitCode != 0 || !strings.Contains(r.Output, "No such file") {
+		t.Errorf("what another job made: %+v", r)
+	}
+	p.send(Order{Run: &Task{ID: "c4", Job: "c3", Container: c, User: admin, Grace: 50 * time.Millisecond, Command: "trap '' TERM; sleep 1000 & sleep 1000"}})
+	p.state("c4", Running)
+	p.send(Order{Stop: "c4"})
+	if r := p.state("c4", Ended); r.Stopped != StopAsked {
+		t.Errorf("%+v", r)
+	}
+	p.send(Order{Forget: []string{"c3", "c4"}})
+	c.Root = "/nowhere"
+	if r := p.run(Task{ID: "c5", Job: "c5", Container: c, User: admin, Command: "true"}); r.Code != StartFailed || !strings.Contains(r.Failure, "image team/tool:1") {
+		t.Errorf("%+v", r)
+	}
+	time.Sleep(300 * time.Millisecond)
+	if got := p.sh("ls /var/lib/lido/boxes; mount | grep -c box; ls " + "/var/lib/lido/images/x"); !strings.HasPrefix(got, "0\nbin\n") {
+		t.Errorf("left: %s", got)
 	}
 }
