@@ -21,6 +21,7 @@ packages=(
 test_packages=(
     iptables           # the firewall of hosts with Docker
     sshpass openssl    # scripts log in with passwords and look at certificates
+    busybox-static     # programs of container images
     qemu-system-x86 e2fsprogs # a fresh Debian 12 in a virtual machine
 )
 bench_packages=(haproxy lxd lxd-client btrfs-progs squashfs-tools slurmctld slurmd slurm-client munge)

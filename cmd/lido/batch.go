@@ -8,6 +8,7 @@ import (
 	"lido.dev/lido/internal/batch"
 	"lido.dev/lido/internal/compute"
 	"lido.dev/lido/internal/image"
+	"lido.dev/lido/internal/oci"
 	"lido.dev/lido/internal/secret"
 	"lido.dev/lido/internal/store"
 )
@@ -19,7 +20,12 @@ func (m *rooms) openBatch(ctx context.Context, _ upOptions) error {
 		return err
 	}
 	sizes := m.sizes()
+	images, err := oci.Open(m.paths.in("oci"), m.engine, m.log)
+	if err != nil {
+		return err
+	}
 	m.batch = batch.New(batch.Config{
+		Containers: images,
 		Fleet: newFleet(m), Agents: m.hub, Drives: m.drives, Ledger: m.usage,
 		Server: m.arm, Store: m.store, Log: m.log, FilesKey: key, FilesURL: func() string { return m.url },
 		Image: func(publisher, offer, sku, version, id string) error {
