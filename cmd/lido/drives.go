@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 
+	"lido.dev/lido/internal/batch"
 	"lido.dev/lido/internal/compute"
 	"lido.dev/lido/internal/storage"
 )
@@ -26,11 +27,23 @@ type drives struct {
 }
 
 func (d *drives) ShareDir(ctx context.Context, account, key, share string) (string, error) {
-	return d.storage.Authorize(ctx, account, key, share)
+	dir, err := d.storage.Authorize(ctx, account, key, share)
+	return dir, driveError(err)
 }
 
 func (d *drives) ContainerDir(ctx context.Context, account, key, container string) (string, error) {
-	return d.storage.AuthorizeContainer(ctx, account, key, container)
+	dir, err := d.storage.AuthorizeContainer(ctx, account, key, container)
+	return dir, driveError(err)
+}
+
+// driveError is a refusal of storage in the words of batch.
+func driveError(err error) error {
+	for from, to := range map[error]error{storage.ErrNoAccount: batch.ErrNoAccount, storage.ErrWrongKey: batch.ErrWrongKey, storage.ErrNoShare: batch.ErrNoShare} {
+		if errors.Is(err, from) {
+			return fmt.Errorf("%w: %w", to, err)
+		}
+	}
+	return err
 }
 
 // serverUID is the form of a document's uid.

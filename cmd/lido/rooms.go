@@ -251,6 +251,7 @@ func (m *rooms) openCompute(ctx context.Context, opt upOptions) error {
 	}
 	if opt.engine == "sim" {
 		c.Images, c.RunDir, c.GuestFiles, c.Memory = simImages{c.Images}, "", nil, 1<<60
+		m.loops = append(m.loops, (&simAgents{engine: m.engine, hub: m.hub}).run)
 	}
 	m.compute = compute.New(c)
 	m.drives.compute = m.compute
