@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"reflect"
 	"strconv"
 	"time"
 
@@ -177,6 +178,14 @@ func (ctl *clusterControl) writeStatus(ctx context.Context, d *clusterDoc, p *cl
 	st.Settled, st.ProvisioningState, st.Error = d.Generation, arm.Succeeded, nil
 	if refusal != nil {
 		st.ProvisioningState, st.Error = arm.Failed, refusal
+	}
+	for i := range st.Nodes { // which nodes have jobs is not written: it changes with each job
+		if st.Nodes[i].State == nodeRunning {
+			st.Nodes[i].State = nodeIdle
+		}
+	}
+	if reflect.DeepEqual(st, d.status) {
+		return nil
 	}
 	return ctl.all.room.Store.Update(ctx, func(tx *store.Tx) error {
 		now, err := tx.Get(d.ID)

@@ -56,7 +56,11 @@ func (r *Room) renderCluster(ctx context.Context, tx *store.Tx, d *store.Doc, bo
 	props["allocationStateTransitionTime"] = stamp(orTime(st.AllocationSince, d.CreatedAt))
 	props["currentNodeCount"] = len(st.Nodes)
 	counts := map[nodeState]int{}
+	busy := r.jobs.busy(d.ID)
 	for _, n := range st.Nodes {
+		if n.State == nodeIdle && busy[n.Name] {
+			n.State = nodeRunning
+		}
 		counts[n.State]++
 	}
 	shown := map[string]any{}

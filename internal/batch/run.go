@@ -62,6 +62,7 @@ type pool struct {
 	nodes map[string]nodeInfo
 	leave map[string]string // nodes that are leaving: how
 	dirty bool
+	told  gang.Demand // as the controller was told last
 	size  string
 }
 
@@ -379,8 +380,18 @@ func (b *batchOf) place() (started []*run) {
 			b.start(j, pl.Nodes)
 			started = append(started, j)
 		}
+		b.tellLoad(p)
 	}
 	return started
+}
+
+// tellLoad has a cluster's controller look if what jobs want of it has changed.
+func (r *runner) tellLoad(p *pool) {
+	d := p.queue.Demand(p.max)
+	if d.Nodes != p.told.Nodes || d.Running != p.told.Running || len(p.leave) > 0 {
+		p.told = d
+		r.room.clusters.wakeCluster(p.key)
+	}
 }
 
 func (b *batchOf) start(j *run, names []string) {

@@ -104,6 +104,19 @@ func (r *runner) load(cluster string) clusterLoad {
 	return l
 }
 
+// busy tells which nodes of a cluster have jobs.
+func (r *runner) busy(cluster string) map[string]bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	busy := map[string]bool{}
+	if p := r.pools[store.Key(cluster)]; p != nil {
+		for _, n := range p.queue.Nodes() {
+			busy[n.Name] = len(n.Jobs) > 0
+		}
+	}
+	return busy
+}
+
 // waiting tells what a queued job waits for; empty if it is not queued.
 func (r *runner) waiting(key string) string {
 	r.mu.Lock()

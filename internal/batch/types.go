@@ -272,7 +272,7 @@ type nodeInfo struct {
 	Address  string    `json:"address"` // in the cluster's network
 	Login    string    `json:"login"`   // address and port for ssh from outside, by the cluster's load balancer
 	Port     int       `json:"port"`
-	State    nodeState `json:"state"`
+	State    nodeState `json:"state"`              // idle in a document also if it has a job
 	Reason   *Problem  `json:"reason,omitempty"`   // always there if the node is unusable
 	Instance string    `json:"instance"`           // of its agent; "" if it is not connected
 	Started  time.Time `json:"started"`            // of the machine
