@@ -81,7 +81,8 @@ func listOperations(context.Context, *arm.Request) (*arm.Response, error) {
 	add := func(typ, what string, verbs ...string) {
 		for _, v := range verbs {
 			all = append(all, map[string]any{"name": typ + "/" + v, "display": map[string]any{
-				"provider": "Microsoft Batch AI", "resource": what, "operation": v, "description": v + " " + what}})
+				"provider": "Microsoft Batch AI", "resource": what, "operation": v, "description": v + " " + what},
+				"origin": "user,system", "properties": map[string]any{}})
 		}
 	}
 	add(TypeWorkspace, "workspace", "read", "write", "delete")
