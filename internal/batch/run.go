@@ -63,6 +63,8 @@ type pool struct {
 	leave map[string]string // nodes that are leaving: how
 	dirty bool
 	told  gang.Demand // as the controller was told last
+	news  bool        // its controller is to be told
+	woken time.Time   // when it was told last
 	size  string
 }
 
@@ -96,9 +98,10 @@ func (r *runner) run(ctx context.Context) error {
 		return err
 	}
 	close(r.loaded)
-	tick := time.NewTicker(time.Second)
+	tick := time.NewTicker(tickEvery)
 	defer tick.Stop()
 	r.wakeUp()
+	var unread []string
 	for {
 		select {
 		case <-ctx.Done():
@@ -108,19 +111,25 @@ func (r *runner) run(ctx context.Context) error {
 		case <-tick.C:
 			r.tick()
 		}
-		if err := r.read(ctx, sub.Changed()); err != nil && ctx.Err() == nil {
+		unread = append(unread, sub.Changed()...)
+		if err := r.read(ctx, unread); err == nil {
+			unread = nil
+		} else if ctx.Err() == nil { // the next tick tries again
 			r.log.Error("batch: read changed jobs", "err", err)
 		}
 		r.pass(ctx)
 	}
 }
 
+// tickEvery is how often the queues are looked at when nothing happens.
+const tickEvery = 500 * time.Millisecond
+
 // tick has all queues placed anew, for time alone may let a job start, and sweeps.
 func (r *runner) tick() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, p := range r.pools {
-		p.dirty = true
+		p.dirty = p.dirty || p.queue.Demand(1<<20).Queued > 0
 	}
 	for machine, a := range r.agents {
 		r.sweep(machine, a)
@@ -135,8 +144,11 @@ func (r *runner) pass(ctx context.Context) {
 	placed := append(b.place(), r.unplanned...)
 	r.unplanned = nil
 	r.mu.Unlock()
-	b.commit(ctx)
+	if !b.commit(ctx) {
+		return
+	}
 	b.send()
+	r.wakeControllers()
 	for _, j := range placed {
 		r.makePlan(ctx, j)
 	}
@@ -368,6 +380,22 @@ func anyLost(lost []*Problem) bool {
 	return false
 }
 
+// wakeEvery is how often a cluster's controller looks at its jobs while they come and go.
+const wakeEvery = 100 * time.Millisecond
+
+// wakeControllers wakes the controllers of clusters whose jobs changed.
+func (r *runner) wakeControllers() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.room.Now()
+	for _, p := range r.pools {
+		if p.news && now.Sub(p.woken) >= wakeEvery {
+			p.news, p.woken = false, now
+			r.room.clusters.wakeCluster(p.key)
+		}
+	}
+}
+
 // place starts the jobs whose turn it is. Their status says so before their plans are made.
 func (b *batchOf) place() (started []*run) {
 	for _, p := range b.pools {
@@ -385,12 +413,11 @@ func (b *batchOf) place() (started []*run) {
 	return started
 }
 
-// tellLoad has a cluster's controller look if what jobs want of it has changed.
+// tellLoad has a cluster's controller look, soon, if what jobs want of it has changed.
 func (r *runner) tellLoad(p *pool) {
 	d := p.queue.Demand(p.max)
 	if d.Nodes != p.told.Nodes || d.Running != p.told.Running || len(p.leave) > 0 {
-		p.told = d
-		r.room.clusters.wakeCluster(p.key)
+		p.told, p.news = d, true
 	}
 }
 
@@ -425,20 +452,21 @@ func (r *runner) agent(machine string) *agent {
 	return a
 }
 
-// commit writes what was decided, again and again until it is on the disk.
-func (b *batchOf) commit(ctx context.Context) {
+// commit writes what was decided, again and again until it is on the disk. It returns false if ctx ended before.
+func (b *batchOf) commit(ctx context.Context) bool {
 	if len(b.status) == 0 && len(b.entries) == 0 {
-		return
+		return true
 	}
 	for wait := 10 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 5*time.Second) {
 		err := b.room.Store.Update(ctx, b.write)
 		if err == nil {
 			b.drop()
-			return
+			return true
 		}
 		b.log.Error("batch: write jobs' states", "err", err)
-		pauseFor(ctx, wait)
+		pause(ctx, wait)
 	}
+	return false
 }
 
 // drop forgets ended jobs.

@@ -58,10 +58,9 @@ func (r *runner) loadSome(ctx context.Context, after string) (found []*sighting,
 			return err
 		}
 		for _, d := range docs {
-			s, err := look(tx, d)
+			s, err := r.look(tx, d)
 			if err != nil {
-				r.log.Error("batch: read a job", "job", d.ID, "err", err)
-				continue
+				return err
 			}
 			if !s.status.ended() || d.Deleting {
 				found = append(found, s)
@@ -75,18 +74,16 @@ func (r *runner) loadSome(ctx context.Context, after string) (found []*sighting,
 	return found, next, err
 }
 
-// look reads what the runner must know of a job's document.
-func look(tx *store.Tx, d *store.Doc) (*sighting, error) {
+// look reads what the runner must know of a job's document. One that cannot be read counts as ended.
+func (r *runner) look(tx *store.Tx, d *store.Doc) (*sighting, error) {
 	s := &sighting{key: store.Key(d.ID), doc: d, person: submitter(d)}
-	if err := arm.Decode(d.Status, &s.status); err != nil {
-		return nil, err
+	var wish struct{ Properties job }
+	if err := errors.Join(arm.Decode(d.Status, &s.status), arm.Decode(d.Desired, &wish)); err != nil {
+		r.log.Error("batch: read a job", "job", d.ID, "err", err)
+		s.status.State = stateFailed
 	}
 	if s.status.ended() {
 		return s, nil
-	}
-	var wish struct{ Properties job }
-	if err := arm.Decode(d.Desired, &wish); err != nil {
-		return nil, err
 	}
 	s.job = wish.Properties
 	t, err := terminationOf(tx, d)
@@ -115,7 +112,7 @@ func (r *runner) read(ctx context.Context, keys []string) error {
 				r.seeCluster(key, d)
 				continue
 			}
-			s, err := look(tx, d)
+			s, err := r.look(tx, d)
 			if err != nil {
 				return err
 			}
@@ -377,15 +374,6 @@ func isGone(err error) bool {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
-
-func pauseFor(ctx context.Context, d time.Duration) {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
-}
 
 // volumes are a job's own volumes as its nodes mount them.
 func (r *runner) volumes(ctx context.Context, v *mountVolumes, root string) ([]node.Mount, error) {
