@@ -26,7 +26,7 @@ func (m *rooms) openBatch(ctx context.Context, _ upOptions) error {
 	}
 	m.batch = batch.New(batch.Config{
 		Containers: images,
-		Fleet: newFleet(m), Agents: m.hub, Drives: m.drives, Ledger: m.usage,
+		Fleet:      newFleet(m), Agents: m.hub, Drives: m.drives, Ledger: m.usage,
 		Server: m.arm, Store: m.store, Log: m.log, FilesKey: key, FilesURL: func() string { return m.url },
 		Image: func(publisher, offer, sku, version, id string) error {
 			_, err := m.catalogue.Resolve(image.Reference{Publisher: publisher, Offer: offer, SKU: sku, Version: version, ID: id})

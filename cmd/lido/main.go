@@ -20,7 +20,10 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if len(os.Args) > 1 && os.Args[1] == "node" { // in machines, where it is to be light
-		runNode(ctx)
+		if err := runNode(ctx, os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "lido node:", err)
+			os.Exit(1)
+		}
 		return
 	}
 	if err := newRoot().ExecuteContext(ctx); err != nil {

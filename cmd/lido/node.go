@@ -5,16 +5,35 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"syscall"
 
 	"lido.dev/lido/internal/compute"
 	"lido.dev/lido/internal/node"
 )
 
-// runNode is `lido node`, the agent in a batch cluster's node. People do not call it.
-func runNode(ctx context.Context) {
-	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	node.NewAgent(node.AgentConfig{Log: log}).Run(ctx)
+// runNode is `lido node`, the agent in a batch cluster's node, and what goes with it there: `lido node rsh`, a remote
+// shell for MPI, and `lido node enter`. People do not call it.
+func runNode(ctx context.Context, args []string) error {
+	switch {
+	case len(args) == 0:
+		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+		return node.NewAgent(node.AgentConfig{Enter: node.EnterSocket, Log: log}).Run(ctx)
+	case args[0] == "enter" && len(args) == 2:
+		return node.Enter(args[1])
+	case args[0] == "rsh":
+		ssh, err := node.RemoteShell(os.Getenv(node.JobVariable), args[1:])
+		if err != nil {
+			return err
+		}
+		path, err := exec.LookPath("ssh")
+		if err != nil {
+			return err
+		}
+		return syscall.Exec(path, ssh, os.Environ())
+	}
+	return errors.New("usage: lido node [enter JOB | rsh HOST COMMAND...]")
 }
 
 // guestProgram is this program as machines find it: a copy in the run directory, where they can have links to it.

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"log/slog"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -28,6 +29,7 @@ type Agent struct {
 // AgentConfig is what an Agent is made of.
 type AgentConfig struct {
 	Socket string // the host's; empty means GuestDir/host.sock
+	Enter  string // socket by which processes enter jobs, such as EnterSocket; empty means none
 	Cgroup string // where jobs' cgroups go: "" finds out, "none" has none
 	Log    *slog.Logger
 	Now    func() time.Time
@@ -65,6 +67,13 @@ const (
 // Run serves the host until ctx ends; then it kills what runs.
 func (a *Agent) Run(ctx context.Context) error {
 	defer a.killAll()
+	if a.Enter != "" {
+		l, err := a.listenEnter(a.Enter)
+		if err != nil {
+			return err
+		}
+		defer l.Close()
+	}
 	wait := firstRetry
 	for {
 		greeted, err := a.serve(ctx)
@@ -114,14 +123,18 @@ func (a *Agent) begin(t *Task) {
 	}()
 }
 
-// stop ends a task in order. One that never came is not to run when it comes late.
+// stop ends a task in order. One that never came is noted as ended, so that it does not run when it comes late.
 func (a *Agent) stop(id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if r := a.tasks[id]; r != nil {
+	r := a.tasks[id]
+	if r == nil && !a.forgotten.has(id) {
+		a.tasks[id] = &running{task: &Task{ID: id}, report: Report{ID: id, State: Ended, Stopped: StopAsked, ExitCode: 128 + int(syscall.SIGTERM)}}
+		a.changeLocked(id)
+		return
+	}
+	if r != nil {
 		r.stop(StopAsked)
-	} else {
-		a.forgotten.add(id)
 	}
 }
 

@@ -68,7 +68,7 @@ func startPlain(t *Task, attr *os.ProcAttr) (*os.Process, error) {
 		}
 		attr.Dir = "/"
 	}
-	attr.Env = environment(defaults(who, "/bin/bash"), t.Env)
+	attr.Env = environment(defaults(who, "/bin/bash"), t.Env, map[string]string{JobVariable: t.Job})
 	return startProcess("/bin/bash", t.Command, attr)
 }
 

@@ -266,6 +266,9 @@ func TestStop(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	p.send(Order{Stop: "never"})
+	if r := p.state("never", Ended); r.Stopped != StopAsked {
+		t.Errorf("%+v", r)
+	}
 	p.send(Order{Run: &Task{ID: "never", Command: "touch " + p.dir + "/never"}})
 	p.send(Order{Run: &Task{ID: "wrong", Command: "touch " + p.dir + "/never"}, Instance: "another"})
 	p.send(Order{Run: &Task{ID: "dropped", Command: "sleep 100"}})
@@ -326,5 +329,16 @@ func BenchmarkTrue(b *testing.B) {
 		id := fmt.Sprint(i)
 		p.run(Task{ID: id, Job: "j", Command: "true", Stdout: "/dev/null", Stderr: "/dev/null"})
 		p.send(Order{Forget: []string{id}})
+	}
+}
+
+func TestRemoteShell(t *testing.T) {
+	got, err := RemoteShell("j'1", []string{"-x", "-l", "me", "host", "PATH=/x ;", "orted -a"})
+	want := `ssh -q -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -x -l me host /run/lido/lido node enter 'j'\''1' || exit 1; PATH=/x ; orted -a`
+	if err != nil || strings.Join(got, " ") != want {
+		t.Errorf("%q %v", got, err)
+	}
+	if _, err := RemoteShell("", []string{"host"}); err == nil {
+		t.Error("no command")
 	}
 }

@@ -1,0 +1,160 @@
+package node
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// EnterSocket is where an agent lets processes of the node into jobs: those that come by ssh from a job's other nodes,
+// such as MPI's daemons, are then ended and accounted with the job.
+const EnterSocket = "/run/lido-node.sock"
+
+// JobVariable tells a task's processes which job they are of.
+const JobVariable = "LIDO_JOB"
+
+// listenEnter serves the socket until the agent ends.
+func (a *Agent) listenEnter(path string) (net.Listener, error) {
+	os.Remove(path)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		l.Close()
+		return nil, err
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go a.serveEnter(c.(*net.UnixConn))
+		}
+	}()
+	return l, nil
+}
+
+func (a *Agent) serveEnter(c *net.UnixConn) {
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	var line [256]byte
+	n, err := c.Read(line[:])
+	if err != nil {
+		return
+	}
+	if err := a.letIn(c, strings.TrimSpace(string(line[:n]))); err != nil {
+		fmt.Fprintln(c, err)
+	}
+}
+
+// letIn moves the parent of the process that asks into a job, if both are the same user's.
+func (a *Agent) letIn(c *net.UnixConn, name string) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err != nil {
+		return err
+	}
+	parent, err := parentOf(int(cred.Pid))
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat("/proc/" + strconv.Itoa(parent))
+	if err != nil {
+		return err
+	}
+	if uid := info.Sys().(*syscall.Stat_t).Uid; uid != cred.Uid {
+		return errors.New("the parent is another user's process")
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	j := a.jobs[name]
+	if j == nil {
+		return fmt.Errorf("job %q has no part in this node now", name)
+	}
+	if a.groups == nil {
+		return nil
+	}
+	if j.group == nil {
+		if j.group = a.groups.open(j.name); j.group == nil {
+			return errors.New("no cgroup for the job")
+		}
+	}
+	return j.group.take(parent)
+}
+
+// take moves a process into the job.
+func (g *group) take(pid int) error {
+	dir := filepath.Join(g.dir, "entered")
+	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return write(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid))
+}
+
+func parentOf(pid int) (int, error) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return 0, err
+	}
+	f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(f) < 2 {
+		return 0, errors.New("no parent")
+	}
+	return strconv.Atoi(string(f[1]))
+}
+
+// Enter asks the agent of this node to take the caller's parent into a job.
+func Enter(job string) error {
+	c, err := net.DialTimeout("unix", EnterSocket, 10*time.Second)
+	if err != nil {
+		return fmt.Errorf("enter a job: %w", err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(10 * time.Second))
+	fmt.Fprintln(c, job)
+	text, err := io.ReadAll(c)
+	if err == nil && len(text) > 0 {
+		err = errors.New(strings.TrimSpace(string(text)))
+	}
+	if err != nil {
+		return fmt.Errorf("enter job %q: %w", job, err)
+	}
+	return nil
+}
+
+// RemoteShell is the command line of an ssh that carries out args, those of a remote shell, within a job on the other
+// node: options of ssh, a host and a command.
+func RemoteShell(job string, args []string) ([]string, error) {
+	ssh := []string{"ssh", "-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"}
+	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
+		n := 1
+		if len(args[0]) == 2 && strings.ContainsAny(args[0][1:], "bcDEeFIiJLlmOopQRSWw") {
+			n = 2 // with a value
+		}
+		ssh, args = append(ssh, args[:min(n, len(args))]...), args[min(n, len(args)):]
+	}
+	if len(args) < 2 {
+		return nil, errors.New("a remote shell wants a host and a command")
+	}
+	command := strings.Join(args[1:], " ")
+	if job != "" {
+		command = "/run/lido/lido node enter '" + strings.ReplaceAll(job, "'", `'\''`) + "' || exit 1; " + command
+	}
+	return append(ssh, args[0], command), nil
+}
