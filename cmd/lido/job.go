@@ -113,7 +113,7 @@ func took(j *client.Job) string {
 	if end.IsZero() {
 		end = time.Now()
 	}
-	return max(end.Sub(info.Start), 0).Round(100 * time.Millisecond).String()
+	return max(end.Sub(info.Start), 0).Round(10 * time.Millisecond).String()
 }
 
 // reason is why a job failed or waits, in short.

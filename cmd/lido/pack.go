@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -19,17 +20,15 @@ const mostPacked = 90 << 10
 // in it, so they are small: scripts, not data.
 func unpackLine(paths []string) (string, error) {
 	var buf bytes.Buffer
-	z := gzip.NewWriter(base64.NewEncoder(base64.StdEncoding, &buf))
+	text := base64.NewEncoder(base64.StdEncoding, &buf)
+	z := gzip.NewWriter(text)
 	t := tar.NewWriter(z)
 	for _, p := range paths {
 		if err := pack(t, filepath.Clean(p)); err != nil {
 			return "", fmt.Errorf("--file %s: %w", p, err)
 		}
 	}
-	if err := t.Close(); err != nil {
-		return "", err
-	}
-	if err := z.Close(); err != nil {
+	if err := errors.Join(t.Close(), z.Close(), text.Close()); err != nil {
 		return "", err
 	}
 	if buf.Len() > mostPacked {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -123,7 +124,7 @@ func (s *submission) run(args []string, command bool) (*client.Job, error) {
 	}
 	name := s.name
 	if name == "" {
-		name = jobName(args[0])
+		name = jobName(args[0], command)
 	}
 	return s.w.Submit(ctx, s.w.JobID(s.experiment, name), spec)
 }
@@ -282,15 +283,17 @@ func (s *submission) outputs(spec *client.Spec) error {
 	return nil
 }
 
-// jobName makes a name from a command or a file, with an end that no other has.
-func jobName(from string) string {
-	words := strings.Fields(from)
-	base := "job"
-	if len(words) > 0 {
-		base = resourceName(strings.TrimSuffix(filepath.Base(words[0]), filepath.Ext(words[0])))
+// jobName makes a name from a command or a job file, with an end that no other has.
+func jobName(from string, command bool) string {
+	if !command && filepath.Base(from) == "job.json" {
+		if abs, err := filepath.Abs(from); err == nil {
+			from = filepath.Dir(abs)
+		}
 	}
-	if base == "" || base == "job" {
-		base = "job"
+	base := "job"
+	if words := strings.Fields(from); len(words) > 0 {
+		name := filepath.Base(words[0])
+		base = cmp.Or(resourceName(strings.TrimSuffix(name, filepath.Ext(name))), base)
 	}
 	return fmt.Sprintf("%.40s-%s", base, strings.ToLower(rand.Text()[:5]))
 }
