@@ -34,6 +34,7 @@ func TestScripts(t *testing.T) {
 	bin := buildLido(t)
 	imagetest.Base(t)
 	imagetest.DSVM(t)
+	imagetest.Ensure(t, "batch")
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
 		Setup:               func(env *testscript.Env) error { return setup(env, bin) },
