@@ -6,12 +6,14 @@ import (
 	"os"
 	"os/exec"
 	"path"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"lido.dev/lido/internal/azenv"
 	"lido.dev/lido/internal/client"
 )
 
@@ -196,7 +198,7 @@ func newClusterSSHCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return runSSH(cmd, c.Properties.User.Name, l, rest)
+			return runSSH(cmd, w.Client.Server(), c.Properties.User.Name, l, rest)
 		})
 	cmd.Flags().StringVar(&node, "node", "", "the node (default: the first)")
 	return cmd
@@ -218,18 +220,25 @@ func chooseNode(cmd *cobra.Command, w client.Workspace, id, node string) (client
 	return client.Login{}, fmt.Errorf("cluster %s has no node %s: 'lido cluster nodes %s' lists them", path.Base(id), node, path.Base(id))
 }
 
-// runSSH runs ssh in this process's place at the terminal, and ends with its exit code.
-func runSSH(cmd *cobra.Command, user string, l client.Login, command []string) error {
-	args := []string{"-p", strconv.Itoa(int(l.Port)), "-o", "StrictHostKeyChecking=accept-new"}
-	if key, err := ownKeyPath(); err == nil {
-		if _, err := os.Stat(key); err == nil {
-			args = append(args, "-i", key)
-		}
+// runSSH runs ssh at the terminal and ends with its exit code. Nodes' host keys are kept by server: addresses of several
+// lidos may be the same.
+func runSSH(cmd *cobra.Command, server, user string, l client.Login, command []string) error {
+	key, err := ownKeyPath()
+	if err != nil {
+		return err
+	}
+	if err := makeOwnDir(filepath.Dir(key)); err != nil {
+		return err
+	}
+	known := filepath.Join(filepath.Dir(key), "known_hosts-"+azDirName(azenv.Server{URL: server}))
+	args := []string{"-p", strconv.Itoa(int(l.Port)), "-o", "StrictHostKeyChecking=accept-new", "-o", "UserKnownHostsFile=" + known}
+	if _, err := os.Stat(key); err == nil {
+		args = append(args, "-i", key)
 	}
 	ssh := exec.CommandContext(cmd.Context(), "ssh", append(append(args, user+"@"+l.Address), command...)...)
 	ssh.Stdin, ssh.Stdout, ssh.Stderr = cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()
 	ssh.Cancel = func() error { return ssh.Process.Signal(syscall.SIGTERM) }
-	err := ssh.Run()
+	err = ssh.Run()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		return exitCode(exit.ExitCode())

@@ -64,11 +64,7 @@ func makeKey(path string) error {
 	if err != nil {
 		return err
 	}
-	_, owner, err := azHome()
-	if err != nil {
-		return err
-	}
-	if err := owner.MkdirAll(filepath.Dir(path)); err != nil {
+	if err := makeOwnDir(filepath.Dir(path)); err != nil {
 		return err
 	}
 	if err := os.WriteFile(path+".pub", ssh.MarshalAuthorizedKey(key), 0o644); err != nil {
@@ -77,5 +73,18 @@ func makeKey(path string) error {
 	if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
 		return err
 	}
+	_, owner, err := azHome()
+	if err != nil {
+		return err
+	}
 	return owner.Give(filepath.Dir(path))
+}
+
+// makeOwnDir makes a directory of the caller's, who may have called sudo.
+func makeOwnDir(dir string) error {
+	_, owner, err := azHome()
+	if err != nil {
+		return err
+	}
+	return owner.MkdirAll(dir)
 }

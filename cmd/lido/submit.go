@@ -202,7 +202,7 @@ func (s *submission) fill(spec *client.Spec) error {
 			if err != nil {
 				return err
 			}
-			spec.Add(map[string]any{"name": name, "value": value}, list)
+			spec.SetVariable(list, name, value)
 		}
 	}
 	if len(s.files) == 0 {

@@ -42,6 +42,9 @@ func New(ctx context.Context, signIn SignIn) (*Client, error) {
 	return &Client{session: s, signIn: signIn, http: &http.Client{Transport: t}}, nil
 }
 
+// Server is the server's address, https://HOST:PORT.
+func (c *Client) Server() string { return c.session.Server.URL }
+
 // Person is the signed-in person's short name: what is before the @.
 func (c *Client) Person() string {
 	name, _, _ := strings.Cut(c.session.User, "@")

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -57,6 +58,16 @@ func (s *Spec) Add(value any, path ...string) {
 	last := path[len(path)-1]
 	old, _ := at[last].([]any)
 	at[last] = append(old, value)
+}
+
+// SetVariable gives a variable of a list (environmentVariables, secrets) a value, in place of the one that it has.
+func (s *Spec) SetVariable(list, name, value string) {
+	old, _ := s.Properties[list].([]any)
+	s.Properties[list] = slices.DeleteFunc(old, func(v any) bool {
+		o, _ := v.(object)
+		return o["name"] == name
+	})
+	s.Add(object{"name": name, "value": value}, list)
 }
 
 func (s *Spec) volumes(kind string) []object {

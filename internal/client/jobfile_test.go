@@ -21,7 +21,8 @@ func TestParseSpec(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	s.Add(object{"name": "A", "value": "1"}, "environmentVariables")
+	s.SetVariable("environmentVariables", "A", "0")
+	s.SetVariable("environmentVariables", "A", "1")
 	s.Add(object{"relativeMountPath": "more"}, "mountVolumes", "azureFileShares")
 	b, _ := json.Marshal(s.Properties)
 	text := string(b)
