@@ -37,7 +37,7 @@ type sample struct {
 var kinds = []string{"many", "one", "idle", "steady", "trip", "bulk"}
 
 // measure makes the given kinds of load in turn. steady is the rate of the load of that name; 0 leaves it out.
-func (s *site) measure(ctx context.Context, which []string, seconds, steady float64) (f figures, err error) {
+func (s *site) measure(ctx context.Context, q *quiet, which []string, seconds, steady float64) (f figures, err error) {
 	for _, l := range []struct {
 		kind string
 		into *sample
@@ -45,6 +45,7 @@ func (s *site) measure(ctx context.Context, which []string, seconds, steady floa
 		if !slices.Contains(which, l.kind) || l.kind == "steady" && steady == 0 {
 			continue
 		}
+		q.await()
 		if *l.into, err = s.load(ctx, l.kind, seconds, steady); err != nil {
 			return f, err
 		}

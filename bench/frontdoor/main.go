@@ -27,12 +27,13 @@ func main() {
 	seconds := flag.Float64("seconds", 1.5, "how long each measurement lasts")
 	names := flag.String("peers", strings.Join(peerNames(), ","), "who is measured")
 	loads := flag.String("loads", strings.Join(kinds, ","), "which kinds of load; steady needs many to know its rate")
+	patience := flag.Duration("patience", 0, "how long to wait, altogether, for moments in which the computer does nothing else")
 	flag.Parse()
 	switch role := os.Getenv(insideEnv); role {
 	case "":
 		os.Exit(enclose())
 	case "main":
-		if err := run(*rounds, *seconds, strings.Split(*names, ","), strings.Split(*loads, ",")); err != nil {
+		if err := run(*rounds, *seconds, &quiet{patience: *patience}, strings.Split(*names, ","), strings.Split(*loads, ",")); err != nil {
 			fmt.Fprintln(os.Stderr, "frontdoor:", err)
 			os.Exit(1)
 		}
@@ -58,7 +59,7 @@ func enclose() int {
 	return 0
 }
 
-func run(rounds int, seconds float64, names, loads []string) error {
+func run(rounds int, seconds float64, q *quiet, names, loads []string) error {
 	ctx := context.Background()
 	if err := hideHost(); err != nil {
 		return err
@@ -78,7 +79,7 @@ func run(rounds int, seconds float64, names, loads []string) error {
 		found := map[string]figures{}
 		for i := range sites {
 			s := sites[(i+round)%len(sites)]
-			f, err := s.measure(ctx, loads, seconds, steady)
+			f, err := s.measure(ctx, q, loads, seconds, steady)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
@@ -95,6 +96,7 @@ func run(rounds int, seconds float64, names, loads []string) error {
 		}
 	}
 	t.print(os.Stdout, steady)
+	fmt.Println(q)
 	return nil
 }
 
@@ -114,22 +116,33 @@ func (t *tables) add(round map[string]figures) {
 		if !measured {
 			continue
 		}
-		t.bulk.Add("one stream", name, f.bulk.Rate)
-		t.rate.Add("64 client addresses", name, f.many.Rate)
-		t.rate.Add("one client address", name, f.one.Rate)
-		t.cpu.Add("MB of one stream", name, f.bulk.CPU)
-		t.cpu.Add("connection, idle", name, f.idle.CPU)
-		t.cpu.Add("connection, steady", name, f.steady.CPU)
-		t.cpu.Add("connection, busy", name, f.many.CPU)
-		t.quiet.Add("round trip p50", name, f.trip.P50)
-		t.quiet.Add("round trip p99", name, f.trip.P99)
-		t.quiet.Add("connect p50", name, f.idle.P50)
-		t.quiet.Add("connect p99", name, f.idle.P99)
-		t.steady.Add("connect p50", name, f.steady.P50)
-		t.steady.Add("connect p99", name, f.steady.P99)
-		t.busy.Add("connect p50", name, f.many.P50)
-		t.busy.Add("connect p99", name, f.many.P99)
-		if compare && name != "none" {
+		for _, r := range []struct {
+			table *figure.Table
+			row   string
+			of    sample
+			value float64
+		}{
+			{t.bulk, "one stream", f.bulk, f.bulk.Rate},
+			{t.rate, "64 client addresses", f.many, f.many.Rate},
+			{t.rate, "one client address", f.one, f.one.Rate},
+			{t.cpu, "MB of one stream", f.bulk, f.bulk.CPU},
+			{t.cpu, "connection, idle", f.idle, f.idle.CPU},
+			{t.cpu, "connection, steady", f.steady, f.steady.CPU},
+			{t.cpu, "connection, busy", f.many, f.many.CPU},
+			{t.quiet, "round trip p50", f.trip, f.trip.P50},
+			{t.quiet, "round trip p99", f.trip, f.trip.P99},
+			{t.quiet, "connect p50", f.idle, f.idle.P50},
+			{t.quiet, "connect p99", f.idle, f.idle.P99},
+			{t.steady, "connect p50", f.steady, f.steady.P50},
+			{t.steady, "connect p99", f.steady, f.steady.P99},
+			{t.busy, "connect p50", f.many, f.many.P50},
+			{t.busy, "connect p99", f.many, f.many.P99},
+		} {
+			if r.of.Count > 0 {
+				r.table.Add(r.row, name, r.value)
+			}
+		}
+		if compare && name != "none" && f.steady.Count > 0 {
 			t.added.Add("connect p50", name, f.steady.P50-direct.steady.P50)
 			t.added.Add("connect p99", name, f.steady.P99-direct.steady.P99)
 		}

@@ -18,7 +18,7 @@ import (
 func networkChecks() []Check {
 	return []Check{
 		{Name: "network namespaces", Required: true, Try: tryLinks,
-			Why: "each virtual network is a namespace with bridges and veth pairs", Get: "modprobe veth bridge"},
+			Why: "each virtual network is a namespace with veth pairs, and a bridge without ports for each gateway", Get: "modprobe veth bridge"},
 		{Name: "nftables", Required: true, Try: tryNftables,
 			Why: "load balancers, security groups and outbound NAT are nftables rules", Get: "modprobe nf_tables nft_chain_nat nft_ct nft_hash; a kernel with CONFIG_NF_TABLES"},
 		{Name: "connection tracking", Required: true, Try: tryConntrack,
