@@ -33,6 +33,7 @@ const simLook = 20 * time.Millisecond // how soon an agent follows its machine
 func (s *simAgents) run(ctx context.Context) error {
 	s.agents = map[string]*simAgent{}
 	for {
+		began := time.Now()
 		infos, err := s.engine.List(ctx)
 		if err != nil {
 			return err
@@ -41,7 +42,7 @@ func (s *simAgents) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(simLook):
+		case <-time.After(max(simLook, 20*time.Since(began))):
 		}
 	}
 }

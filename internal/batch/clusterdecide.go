@@ -100,7 +100,7 @@ func decideCluster(v *clusterView) clusterPlan {
 		d.prev[n.Name] = n
 	}
 	if v.New {
-		d.Status.SetupFailures, d.Status.RetryAt = 0, time.Time{}
+		d.Status.SetupFailures, d.Status.RetryAt, d.Status.LastFailure = 0, time.Time{}, nil
 	}
 	for _, m := range v.Machines {
 		if m.State != "deleting" {
@@ -132,7 +132,7 @@ func (d *clusterDecision) look(m Machine) {
 		d.Drop = append(d.Drop, m.Name)
 		return
 	}
-	if known && n.Machine != "" && (n.Machine != m.ID || restarted(n, m)) {
+	if known && n.Prepared != "" && (n.Machine != m.ID || restarted(n, m)) {
 		d.lose(n.Name, "NodeRestarted", "The machine of node '%s' stopped and was started anew; the node is replaced.", n.Name)
 		return
 	}
@@ -157,8 +157,12 @@ func restarted(n nodeInfo, m Machine) bool {
 // scale set.
 func (d *clusterDecision) stopped(n nodeInfo, m Machine) {
 	why := cmp.Or(m.Reason, "its machine is "+m.State)
-	if !n.Started.IsZero() || m.State == "stopped" {
+	if n.Prepared != "" {
 		d.lose(n.Name, "NodeLost", "The node '%s' was lost: %s", n.Name, sentence(why))
+		return
+	}
+	if !n.Started.IsZero() || m.State == "stopped" {
+		d.unfit(n, &Problem{Code: "NodeLost", Message: fmt.Sprintf("The machine of node '%s' stopped before it was set up: %s", n.Name, sentence(why))})
 		return
 	}
 	code, text, ok := strings.Cut(why, ": ")
@@ -191,10 +195,10 @@ func (d *clusterDecision) lookInside(n nodeInfo) {
 	switch s := d.v.Setups[n.boot()]; {
 	case s.Done:
 		n.Prepared = n.boot()
-		d.Status.SetupFailures = 0
+		d.Status.SetupFailures, d.Status.LastFailure = 0, nil
 		d.offer(n)
 	case s.Failure != nil:
-		d.setupFailed(n, s.Failure)
+		d.unfit(n, s.Failure)
 	default:
 		if !s.Running {
 			d.Setup = append(d.Setup, n)
@@ -215,6 +219,8 @@ func (d *clusterDecision) awaitAgent(n nodeInfo, a agentView, heard bool) {
 	away := d.v.Now.Sub(since)
 	why := Problem{Code: "NodeAgentUnreachable", Message: fmt.Sprintf("The agent of node '%s' has not been heard of for %s; the node is replaced if that goes on.", n.Name, away.Round(time.Second))}
 	switch {
+	case away >= lost && n.Prepared == "":
+		d.unfit(n, &why)
 	case away >= lost:
 		d.lose(n.Name, why.Code, "The agent of node '%s' was not heard of for %s; the node is replaced.", n.Name, away.Round(time.Second))
 	case away >= grace:
@@ -233,14 +239,15 @@ func (d *clusterDecision) awaitAgent(n nodeInfo, a agentView, heard bool) {
 	}
 }
 
-// setupFailed keeps a node that could not be set up, with the reason, until a fresh one may be tried in its place.
-func (d *clusterDecision) setupFailed(n nodeInfo, why *Problem) {
-	if n.State != nodeUnusable { // counted once
+// unfit keeps a node that could not be set up, with the reason, until a fresh one may be tried in its place.
+func (d *clusterDecision) unfit(n nodeInfo, why *Problem) {
+	if n.State != nodeUnusable || n.Reason == nil || n.Reason.Code != why.Code { // counted once
 		d.Status.SetupFailures++
+		d.Status.LastFailure = why
 		d.Status.RetryAt = d.v.Now.Add(setupBackoff << min(d.Status.SetupFailures-1, 10))
 	}
 	if d.Status.SetupFailures <= setupRetries {
-		if !d.v.Now.Before(d.Status.RetryAt) && n.State == nodeUnusable {
+		if !d.v.Now.Before(d.Status.RetryAt) {
 			d.lose(n.Name, why.Code, "%s", why.Message)
 			return
 		}
@@ -422,6 +429,9 @@ func (d *clusterDecision) finish() {
 			seen[n.Reason.Message] = true
 			d.Status.Errors = append(d.Status.Errors, *n.Reason)
 		}
+	}
+	if f := d.Status.LastFailure; f != nil && d.Status.Target > 0 && !seen[f.Message] {
+		d.Status.Errors = append(d.Status.Errors, *f)
 	}
 	d.Count = d.Status.Target + leaving
 	if d.v.Short {

@@ -289,4 +289,5 @@ type clusterStatus struct {
 	Errors          []Problem  `json:"errors,omitempty"`
 	SetupFailures   int        `json:"setupFailures,omitempty"` // in a row
 	RetryAt         time.Time  `json:"retryAt,omitzero"`        // when a fresh node is tried after one
+	LastFailure     *Problem   `json:"lastFailure,omitempty"`   // of these: shown while fresh nodes are tried
 }
