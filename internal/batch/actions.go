@@ -40,6 +40,7 @@ func (r *Room) terminate(ctx context.Context, req *arm.Request) (*arm.Response, 
 		resp.Operation, err = r.Server.StartOperation(tx, d, "terminate", 0)
 		return err
 	})
+	r.wakeSweep()
 	return resp, err
 }
 

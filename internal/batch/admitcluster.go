@@ -28,7 +28,12 @@ func (r *Room) admitCluster(_ context.Context, a *arm.Admission) error {
 	}
 	c := &wish.Properties
 	defaultImage(c, props)
-	if err := first(r.checkCluster(c, props), r.clusterRefs(a, c)); err != nil {
+	if a.Old == nil { // later on they may be gone from the catalogue, and the cluster may still be scaled
+		if err := first(r.checkSize(c.VMSize, "properties.vmSize"), r.checkImage(&c.VM.Image)); err != nil {
+			return err
+		}
+	}
+	if err := first(noVaults(props, "properties"), checkCluster(c, props), r.clusterRefs(a, c)); err != nil {
 		return err
 	}
 	if task, ok := member(member(props, "nodeSetup"), "setupTask").(map[string]any); ok {
@@ -103,9 +108,9 @@ func defaultImage(c *cluster, props map[string]any) {
 		"publisher": "Canonical", "offer": "UbuntuServer", "sku": "16.04-LTS", "version": "latest"}}
 }
 
-func (r *Room) checkCluster(c *cluster, props map[string]any) error {
-	if err := first(r.checkSize(c.VMSize, "properties.vmSize"), oneOf("properties.vmPriority", &c.VMPriority, "dedicated", "lowpriority"),
-		checkScale(&c.Scale), r.checkImage(&c.VM.Image), checkUser(&c.User, "properties.userAccountSettings"),
+func checkCluster(c *cluster, props map[string]any) error {
+	if err := first(oneOf("properties.vmPriority", &c.VMPriority, "dedicated", "lowpriority"),
+		checkScale(&c.Scale), checkUser(&c.User, "properties.userAccountSettings"),
 		checkMountVolumes(&c.Setup.Mounts, "properties.nodeSetup.mountVolumes."), checkSetup(&c.Setup)); err != nil {
 		return err
 	}

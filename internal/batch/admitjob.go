@@ -20,7 +20,7 @@ func (r *Room) admitJob(_ context.Context, a *arm.Admission) error {
 		return err
 	}
 	j := &wish.Properties
-	if err := jobDefaults(j, props); err != nil {
+	if err := first(noVaults(props, "properties"), jobDefaults(j, props)); err != nil {
 		return err
 	}
 	if a.Old != nil { // its cluster may be gone by now

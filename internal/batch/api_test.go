@@ -11,7 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/store"
 )
 
@@ -169,6 +168,7 @@ func TestBadJobsAreExplained(t *testing.T) {
 		{"outputDirectories", `[{"id":"A","pathPrefix":"/x","pathSuffix":"../up"}]`, "InvalidPropertyValue", "outputDirectories[0].pathSuffix"},
 		{"environmentVariables", `[{"name":"1A","value":"x"}]`, "InvalidPropertyValue", "environmentVariables[0].name"},
 		{"environmentVariables", `[{"name":"TOKEN","value":"x"}]`, "DuplicateEnvironmentVariable", "secrets[0].name"},
+		{"secrets", `[{"name":"A","valueSecretReference":{"secretUrl":"https://v/s"}}]`, "KeyVaultReferenceNotSupported", "secrets[0].valueSecretReference"},
 		{"containerSettings", `{"imageSourceRegistry":{}}`, "MissingRequiredProperty", "containerSettings.imageSourceRegistry.image"},
 		{"containerSettings", `{"imageSourceRegistry":{"image":"a"},"shmSize":"big"}`, "InvalidPropertyValue", "containerSettings.shmSize"},
 		{"jobPreparation", `{"commandLine":""}`, "MissingRequiredProperty", "jobPreparation.commandLine"},
@@ -204,6 +204,12 @@ func TestJobIsTerminatedAndDeleted(t *testing.T) {
 		t.Errorf("segment %s", seg)
 	}
 	f.must("DELETE", ws+"/clusters/C", "", 409)
+	other := strings.Replace(ws, "Lab", "Other", 1)
+	f.must("PUT", other, `{"location":"local"}`, 200)
+	f.must("PUT", other+"/experiments/e", "", 200)
+	f.must("PUT", other+"/experiments/e/jobs/J", jobBody, 200) // on a cluster of another workspace
+	f.must("DELETE", ws, "", 409)
+	f.must("DELETE", other, "", 202)
 	w := f.request("POST", id+"/terminate", "")
 	if w.Code != 202 || w.Header().Get("Location") == "" {
 		t.Fatalf("terminate: %d %v", w.Code, w.Header())
@@ -218,7 +224,7 @@ func TestJobIsTerminatedAndDeleted(t *testing.T) {
 	}
 	code := 143
 	f.setStatus(id, jobStatus{State: stateFailed, End: f.now, ExitCode: &code, Errors: []Problem{{Code: "JobTerminated", Message: "By ada."}}})
-	if err := f.sweepOnce(t.Context()); err != nil {
+	if _, err := f.sweepOnce(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if code := poll(); code != 200 {
@@ -244,7 +250,7 @@ func TestWorkspaceGoesAfterWhatIsInIt(t *testing.T) {
 	}
 	f.must("PUT", exp+"/jobs/K", jobBody, 409)
 	for _, id := range []string{exp + "/jobs/J", "", ws + "/clusters/C", ""} {
-		if err := f.sweepOnce(t.Context()); err != nil {
+		if _, err := f.sweepOnce(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if id == "" {
@@ -436,5 +442,3 @@ func TestDurations(t *testing.T) {
 		}
 	}
 }
-
-var _ = arm.Succeeded

@@ -2,6 +2,7 @@ package batch
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -146,7 +147,29 @@ func checkCredentials(c *credentials, at string) error {
 	if c.Key != "" {
 		return nil
 	}
-	return arm.BadRequest("InvalidCredentials", at+".credentials.accountKey", "The storage account's key is missing in '%s'. Keys out of a key vault (accountKeySecretReference) are not served yet.", at+".credentials")
+	return arm.BadRequest("InvalidCredentials", at+".credentials.accountKey", "The storage account's key is missing in '%s'.", at+".credentials")
+}
+
+// noVaults refuses secrets that are to be read from a key vault, anywhere in a wish.
+func noVaults(v any, at string) error {
+	switch v := v.(type) {
+	case map[string]any:
+		for _, k := range slices.Sorted(maps.Keys(v)) {
+			if strings.HasSuffix(strings.ToLower(k), "secretreference") && v[k] != nil {
+				return arm.BadRequest("KeyVaultReferenceNotSupported", at+"."+k, "Secrets of a key vault are not served yet: give the value itself in place of '%s.%s'.", at, k)
+			}
+			if err := noVaults(v[k], at+"."+k); err != nil {
+				return err
+			}
+		}
+	case []any:
+		for i := range v {
+			if err := noVaults(v[i], fmt.Sprintf("%s[%d]", at, i)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // checkPath checks a path of a job or cluster: one below a mount root must lie in what is mounted there.

@@ -56,7 +56,7 @@ func (r *Room) Types() []arm.Type {
 	server := document(arm.Document{Name: TypeFileServer, NoLocation: true, Hidden: fileServerSecrets, Admit: r.admitFileServer, Render: renderFileServer, Later: always})
 	server.Patch = nil
 	return []arm.Type{
-		document(arm.Document{Name: TypeWorkspace, Render: renderPlain, Later: r.notEmpty}),
+		document(arm.Document{Name: TypeWorkspace, Render: renderPlain, Removing: workspaceRemoving, Later: r.notEmpty}),
 		cluster, server, experiment, job,
 		{Name: TypeJob + "/listOutputFiles", Hidden: true, APIVersions: apiVersions, Post: r.listOutputFiles, List: r.listOutputFiles},
 		{Name: "Microsoft.BatchAI/locations/usages", Hidden: true, APIVersions: apiVersions, List: r.usages},

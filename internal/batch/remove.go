@@ -3,6 +3,7 @@ package batch
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"lido.dev/lido/internal/arm"
@@ -29,7 +30,7 @@ func (r *Room) notEmpty(_ context.Context, tx *store.Tx, d *store.Doc) (bool, er
 
 // clusterRemoving refuses to take a cluster away from jobs that wait for it or run there.
 func clusterRemoving(_ context.Context, tx *store.Tx, d *store.Doc) error {
-	jobs, err := openJobs(tx, d)
+	jobs, err := openJobs(tx, map[string]bool{store.Key(d.ID): true})
 	if err != nil || len(jobs) == 0 {
 		return err
 	}
@@ -37,9 +38,29 @@ func clusterRemoving(_ context.Context, tx *store.Tx, d *store.Doc) error {
 		arm.ParsePath(d.ID).Name(), strings.Join(jobs, ", "))
 }
 
-// openJobs returns the ids of jobs of a cluster that have not ended and are not being deleted.
-func openJobs(tx *store.Tx, cluster *store.Doc) ([]string, error) {
-	docs, err := tx.List(store.Query{Type: TypeJob}) // a job may use another workspace's cluster
+// workspaceRemoving refuses to take a workspace's clusters away from jobs of other workspaces.
+func workspaceRemoving(_ context.Context, tx *store.Tx, d *store.Doc) error {
+	docs, err := tx.List(store.Query{Under: d.ID, Type: TypeCluster})
+	if err != nil || len(docs) == 0 {
+		return err
+	}
+	clusters := map[string]bool{}
+	for _, c := range docs {
+		clusters[store.Key(c.ID)] = true
+	}
+	jobs, err := openJobs(tx, clusters)
+	jobs = slices.DeleteFunc(jobs, func(id string) bool { return workspaceOf(id) == store.Key(d.ID) })
+	if err != nil || len(jobs) == 0 {
+		return err
+	}
+	return arm.Conflict("ClusterInUse", "The workspace '%s' cannot be deleted because jobs of other workspaces are queued or running on its clusters: %s. Terminate or delete them first.",
+		arm.ParsePath(d.ID).Name(), strings.Join(jobs, ", "))
+}
+
+// openJobs returns the ids of the jobs of some clusters that have not ended and are not being deleted. They may be in any
+// workspace.
+func openJobs(tx *store.Tx, clusters map[string]bool) ([]string, error) {
+	docs, err := tx.List(store.Query{Type: TypeJob})
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +71,7 @@ func openJobs(tx *store.Tx, cluster *store.Doc) ([]string, error) {
 		if err := errors.Join(arm.Decode(d.Desired, &wish), arm.Decode(d.Status, &st)); err != nil {
 			return nil, err
 		}
-		if !st.ended() && !d.Deleting && store.Key(wish.Properties.Cluster.ID) == store.Key(cluster.ID) {
+		if !st.ended() && !d.Deleting && clusters[store.Key(wish.Properties.Cluster.ID)] {
 			open = append(open, d.ID)
 		}
 	}
@@ -65,28 +86,39 @@ func (r *Room) wakeSweep() {
 }
 
 // sweep carries out deletions of workspaces and experiments (everything in them first: jobs, experiments, clusters, file
-// servers) and of file servers, and ends the operations of terminated jobs. It goes on until ctx ends.
+// servers) and of file servers, and ends the operations of terminated jobs. It goes on until ctx ends. What jobs and
+// clusters do is followed only while something waits for them: jobs change often.
 func (r *Room) sweep(ctx context.Context) error {
-	sub := r.Store.Subscribe("Microsoft.BatchAI/")
-	defer sub.Close()
+	wishes := r.Store.Subscribe(TypeWorkspace, TypeExperiment, TypeFileServer)
+	defer wishes.Close()
+	work := r.Store.Subscribe(TypeJob, TypeCluster)
+	defer work.Close()
 	for {
-		if err := r.sweepOnce(ctx); err != nil && ctx.Err() == nil {
+		waits, err := r.sweepOnce(ctx)
+		if err != nil && ctx.Err() == nil {
 			r.Log.Error("batch: remove what was deleted", "err", err)
+		}
+		changed := work.C
+		if !waits {
+			changed = nil
 		}
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-sub.C:
+		case <-wishes.C:
 		case <-r.swept:
+		case <-changed:
 		}
 	}
 }
 
-func (r *Room) sweepOnce(ctx context.Context) error {
-	errs := []error{r.endTerminations(ctx)}
+// sweepOnce does what can be done now. waits tells that something waits for jobs or clusters.
+func (r *Room) sweepOnce(ctx context.Context) (waits bool, err error) {
+	open, err := r.endTerminations(ctx)
+	errs, waits := []error{err}, open
 	for _, typ := range []string{TypeExperiment, TypeWorkspace, TypeFileServer} {
 		going, err := r.deleting(ctx, typ)
-		errs = append(errs, err)
+		errs, waits = append(errs, err), waits || len(going) > 0
 		for _, d := range going {
 			if typ == TypeFileServer && r.Drives != nil {
 				if err := r.Drives.DropServer(ctx, d.UID); err != nil {
@@ -97,7 +129,7 @@ func (r *Room) sweepOnce(ctx context.Context) error {
 			errs = append(errs, r.Store.Update(ctx, func(tx *store.Tx) error { return r.sweepIn(tx, d) }))
 		}
 	}
-	return errors.Join(errs...)
+	return waits, errors.Join(errs...)
 }
 
 func (r *Room) deleting(ctx context.Context, typ string) (going []*store.Doc, err error) {
@@ -157,9 +189,9 @@ func ignoreNotFound(err error) error {
 }
 
 // endTerminations drops the wishes of jobs that have ended, and ends the operations that wait for it.
-func (r *Room) endTerminations(ctx context.Context) error {
+func (r *Room) endTerminations(ctx context.Context) (waits bool, err error) {
 	var open []store.Entry
-	err := r.Store.View(ctx, func(tx *store.Tx) (err error) {
+	err = r.Store.View(ctx, func(tx *store.Tx) (err error) {
 		open, err = tx.ListKV(bucketTerminate)
 		return err
 	})
@@ -168,7 +200,7 @@ func (r *Room) endTerminations(ctx context.Context) error {
 			err = r.Store.Update(ctx, func(tx *store.Tx) error { return r.endTermination(tx, e.Key) })
 		}
 	}
-	return err
+	return len(open) > 0, err
 }
 
 func (r *Room) endTermination(tx *store.Tx, key string) error {
