@@ -159,6 +159,14 @@ func (g *group) usage() Usage {
 	return u
 }
 
+// oomKills is how often the kernel has killed a process for want of memory, in the job or else in the node.
+func oomKills(g *group) int64 {
+	if g != nil && g.controlled {
+		return field(filepath.Join(g.dir, "memory.events"), "oom_kill")
+	}
+	return field("/sys/fs/cgroup/memory/memory.oom_control", "oom_kill")
+}
+
 // field is a number in a file of lines of names and numbers.
 func field(path, name string) int64 {
 	b, _ := os.ReadFile(path)

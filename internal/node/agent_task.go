@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -223,6 +224,7 @@ type outcome struct {
 // command runs the task's command to its end, and that of all processes that it left.
 func (a *Agent) command(r *running, out *output) (outcome, error) {
 	t := r.task
+	kills := oomKills(r.job.group)
 	p, err := a.start(r, out)
 	if err != nil {
 		return outcome{}, fail(StartFailed, "start the command: %w", err)
@@ -250,8 +252,16 @@ func (a *Agent) command(r *running, out *output) (outcome, error) {
 	if err != nil {
 		return outcome{}, fail(StartFailed, "wait for the command: %w", err)
 	}
-	return outcome{code: exitCode(state), output: out.tail(exitCode(state) != 0), usage: tree.usage(state)}, nil
+	end := outcome{code: exitCode(state), usage: tree.usage(state)}
+	end.output = out.tail(end.code != 0)
+	if end.code != 0 && oomKills(r.job.group) > kills {
+		end.output = strings.TrimLeft(end.output+"\n"+outOfMemory, "\n")
+		a.note(r, "ERROR", "%s", outOfMemory)
+	}
+	return end, nil
 }
+
+const outOfMemory = "The node ran out of memory, and the kernel killed a process: the cluster wants a larger vmSize, or the job less."
 
 func exitCode(s *os.ProcessState) int {
 	ws := s.Sys().(syscall.WaitStatus)

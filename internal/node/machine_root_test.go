@@ -126,6 +126,7 @@ func TestReal(t *testing.T) {
 	t.Run("usage", p.testUsage)
 	t.Run("host restarts", p.testHostRestart)
 	t.Run("container", p.testContainer)
+	t.Run("memory", p.testMemory)
 	t.Run("quick", p.testQuick)
 	t.Run("agent killed", func(t *testing.T) { p.testAgentKilled(t, first.Instance) })
 }
@@ -214,6 +215,14 @@ func (p *realPair) testHostRestart(t *testing.T) {
 	}
 	if got := p.sh("cat /home/" + admin + "/over"); got != "x" {
 		t.Errorf("ran: %q", got)
+	}
+}
+
+// testMemory has a job want more than the machine has.
+func (p *realPair) testMemory(t *testing.T) {
+	r := p.run(Task{ID: "oom", Job: "oom", User: admin, Stdout: "/tmp/oom", Stderr: "/tmp/oom", Command: `echo greedy >&2; perl -e '$x="a"x(1<<20); push @y,$x.$_ for 1..3000; print 1'; exit $?`})
+	if r.ExitCode != 137 || !strings.Contains(r.Output, "greedy") || !strings.Contains(r.Output, outOfMemory) {
+		t.Errorf("%+v", r)
 	}
 }
 

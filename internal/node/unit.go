@@ -14,6 +14,7 @@ Restart=always
 RestartSec=100ms
 Delegate=yes
 KillMode=mixed
+OOMPolicy=continue
 TimeoutStopSec=15
 LimitNOFILE=65536
 TasksMax=infinity
