@@ -332,6 +332,24 @@ func TestOutputFilesAreListedAndStreamed(t *testing.T) {
 			t.Errorf("%s %s %s: %d %q, want %d %q", c.method, c.link, c.rng, code, body, c.code, c.body)
 		}
 	}
+	secrets := filepath.Join(f.drives.dir, "share", "private")
+	write(t, filepath.Join(secrets, "stdout.txt"), "hush")
+	os.Symlink(secrets, filepath.Join(dir, "dir"))
+	os.Symlink(filepath.Join("..", "..", "..", "..", "..", "..", "..", "..", "..", "private", "stdout.txt"), filepath.Join(dir, "inside"))
+	if m := f.must("POST", strings.Replace(list, "maxresults=2", "maxresults=9", 1), "", 200); len(m["value"].([]any)) != 3 {
+		t.Errorf("with links: %v", m)
+	}
+	os.Rename(dir, dir+".old") // the job's owner can put a link in the directory's place
+	os.Symlink(secrets, dir)
+	if code, body := f.fetch("GET", link, ""); code != 409 {
+		t.Errorf("by a link in place of the directory: %d %s", code, body)
+	}
+	f.must("POST", list, "", 409)
+	os.Remove(dir)
+	if code, _ := f.fetch("GET", link, ""); code != 404 {
+		t.Errorf("from a directory that is gone: %d", code)
+	}
+	os.Rename(dir+".old", dir)
 	f.now = f.now.Add(61 * time.Minute)
 	if code, _ := f.fetch("GET", link, ""); code != 403 {
 		t.Errorf("an old link: %d", code)
@@ -398,6 +416,15 @@ func TestFileServer(t *testing.T) {
 	f.refused(ws+"/fileServers/G", edit(t, body, "dataDisks.diskCount", "0"), "InvalidPropertyValue", "properties.dataDisks.diskCount")
 	f.must("PUT", ws+"/clusters/C", edit(t, clusterBody, "nodeSetup.mountVolumes.fileServers", `[{"fileServer":{"id":"`+id+`"},"relativeMountPath":"nfs"}]`), 200)
 	f.must("DELETE", id, "", 409)
+	j := f.must("PUT", exp+"/jobs/J", edit(t, jobBody, "outputDirectories", `[{"id":"OUT","pathPrefix":"$AZ_BATCHAI_MOUNT_ROOT/nfs/a","pathSuffix":"b"}]`), 200)
+	f.inTx(func(tx *store.Tx) error {
+		d, err := tx.Get(id)
+		write(t, filepath.Join(f.drives.dir, d.UID, "a", at(j, "properties.jobOutputDirectoryPathSegment").(string), "outputs", "b", "model"), "x")
+		return err
+	})
+	if m := f.must("POST", exp+"/jobs/J/listOutputFiles?outputdirectoryid=OUT", "", 200); len(m["value"].([]any)) != 1 {
+		t.Errorf("output on the file server: %v", m)
+	}
 	f.inTx(func(tx *store.Tx) error {
 		d, err := tx.Get(ws + "/clusters/C")
 		return first(err, f.Server.Gone(tx, d))

@@ -84,11 +84,14 @@ func (r *Room) listOutputFiles(ctx context.Context, req *arm.Request) (*arm.Resp
 		return nil, err
 	}
 	out, err := r.openOutput(ctx, id, "", l.output)
+	if errors.Is(err, fs.ErrNotExist) {
+		return arm.Page([]outputFile{}), nil // the job has written nothing yet
+	}
 	if err != nil {
 		return nil, err
 	}
 	defer out.root.Close()
-	names, err := readNames(out.root, path.Join(out.rel, l.dir))
+	names, err := readNames(out.root, l.dir)
 	if err != nil {
 		return nil, err
 	}
@@ -147,9 +150,10 @@ func orDot(p string) string {
 	return p
 }
 
-// describe returns an entry of a directory. What is neither a file nor a directory, or a link out of the volume, is left out.
+// describe returns an entry of a directory. What is neither a file nor a directory, or a link out of the output directory, is
+// left out.
 func (r *Room) describe(req *arm.Request, out *output, l listing, name string) (outputFile, bool) {
-	info, err := out.root.Stat(path.Join(out.rel, l.dir, name))
+	info, err := out.root.Stat(path.Join(l.dir, name))
 	switch {
 	case err != nil:
 		return outputFile{}, false
@@ -167,14 +171,15 @@ func (r *Room) describe(req *arm.Request, out *output, l listing, name string) (
 		Properties: &fileProperties{Modified: stamp(info.ModTime()), Length: info.Size()}}, true
 }
 
-// output is an opened output directory of a job. Its root is the whole volume: links cannot lead out of it.
+// output is an opened output directory of a job. Links cannot lead out of it: lido reads as root, and a share holds what
+// others than the job's owner keep for themselves.
 type output struct {
 	root *os.Root
-	rel  string // the directory in the volume
 	doc  *store.Doc
 }
 
-// openOutput opens a job's output directory. uid is the incarnation that is meant; "" means any.
+// openOutput opens a job's output directory. uid is the incarnation that is meant; "" means any. The error is
+// fs.ErrNotExist if the directory is not there.
 func (r *Room) openOutput(ctx context.Context, id arm.ID, uid, name string) (*output, error) {
 	var j job
 	var c cluster
@@ -212,26 +217,69 @@ func (r *Room) openOutput(ctx context.Context, id arm.ID, uid, name string) (*ou
 	if !ok {
 		return nil, arm.Conflict("OutputDirectoryNotMounted", "The files cannot be listed: '%s' is in none of the volumes that the job and its cluster mount.", dir)
 	}
-	return out, r.openPlace(ctx, at, out)
+	out.root, err = r.openPlace(ctx, at)
+	return out, err
 }
 
-func (r *Room) openPlace(ctx context.Context, at place, out *output) error {
+func (r *Room) openPlace(ctx context.Context, at place) (*os.Root, error) {
 	dir, err := r.dirOf(ctx, at.volume)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	out.rel = at.rel
+	rel := at.rel
 	if at.share != nil {
 		_, sub := at.share.shareName()
-		out.rel = path.Join(sub, at.rel)
+		rel = path.Join(sub, rel)
 	}
 	if at.server != nil {
-		out.rel = path.Join(relative(at.server.SourceDir), at.rel)
+		rel = path.Join(relative(at.server.SourceDir), rel)
 	}
-	if out.root, err = os.OpenRoot(dir); err != nil {
-		return fmt.Errorf("open volume: %w", err)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open volume: %w", err)
 	}
-	return nil
+	return openBelow(root, rel)
+}
+
+// openBelow goes down from a directory, which it closes, along a path that has no links in it.
+func openBelow(root *os.Root, rel string) (*os.Root, error) {
+	for name := range strings.SplitSeq(rel, "/") {
+		if name == "" {
+			continue
+		}
+		next, err := openStep(root, name)
+		root.Close()
+		if err != nil {
+			return nil, err
+		}
+		root = next
+	}
+	return root, nil
+}
+
+// openStep opens a directory in another, unless it is a link. That the opened one is what was looked at is checked, for a
+// link may be put in its place meanwhile.
+func openStep(root *os.Root, name string) (*os.Root, error) {
+	seen, err := root.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	link := arm.Conflict("OutputDirectoryNotReadable", "The files cannot be read: on the way to the output directory '%s' is a link, or not a directory.", name)
+	if !seen.IsDir() {
+		return nil, link
+	}
+	next, err := root.OpenRoot(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	if err != nil {
+		return nil, link
+	}
+	if opened, err := next.Stat("."); err != nil || !os.SameFile(seen, opened) {
+		next.Close()
+		return nil, link
+	}
+	return next, nil
 }
 
 // dirOf returns the host's directory of a volume.

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path"
 	"strconv"
 	"strings"
 	"syscall"
@@ -69,15 +68,18 @@ func (r *Room) Files() http.Handler {
 
 func (r *Room) serveFile(w http.ResponseWriter, req *http.Request, l fileLink) {
 	out, err := r.openOutput(req.Context(), arm.ParsePath(l.Job), l.UID, l.Output)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = errNoFile
+	}
 	if err != nil {
 		status, text := statusOf(err)
 		http.Error(w, text, status)
 		return
 	}
 	defer out.root.Close()
-	f, info, err := openRegular(out.root, path.Join(out.rel, relative(l.Path)))
+	f, info, err := openRegular(out.root, relative(l.Path))
 	if err != nil {
-		http.Error(w, "There is no such file.", http.StatusNotFound)
+		http.Error(w, errNoFile.Message, errNoFile.Status)
 		return
 	}
 	defer f.Close()
@@ -85,6 +87,8 @@ func (r *Room) serveFile(w http.ResponseWriter, req *http.Request, l fileLink) {
 	w.Header().Set("Cache-Control", "no-store")
 	http.ServeContent(w, req, "", info.ModTime(), f)
 }
+
+var errNoFile = arm.Errorf(http.StatusNotFound, "FileNotFound", "There is no such file.")
 
 var errNotRegular = errors.New("not a regular file")
 
