@@ -3,6 +3,7 @@ package batch
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -287,7 +288,7 @@ func (d *clusterDecision) lose(name, code, format string, args ...any) {
 	d.Drop = append(d.Drop, name)
 }
 
-// forgetGone tells the scheduler of nodes whose machines are no more.
+// forgetGone tells the scheduler of nodes whose machines are no more, if it had them or has jobs there.
 func (d *clusterDecision) forgetGone() {
 	here := map[string]bool{}
 	for _, n := range d.Status.Nodes {
@@ -296,7 +297,14 @@ func (d *clusterDecision) forgetGone() {
 	for _, l := range d.Down {
 		here[l.Name] = true
 	}
-	for _, name := range sortedKeys(d.v.Offered) {
+	known := maps.Clone(d.v.Offered)
+	if known == nil {
+		known = map[string]string{}
+	}
+	for name := range d.v.Load.Busy { // also of before lido was started
+		known[name] = ""
+	}
+	for _, name := range sortedKeys(known) {
 		if !here[name] {
 			d.Down = append(d.Down, nodeLoss{name, Problem{Code: "NodeLost", Message: fmt.Sprintf("The machine of node '%s' was deleted.", name)}})
 		}

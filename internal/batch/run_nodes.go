@@ -12,11 +12,9 @@ func (r *runner) nodeUp(cluster string, n nodeInfo, slots int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.pool(store.Key(cluster))
-	if old, known := p.nodes[n.Name]; known && old.Instance != n.Instance {
-		r.lose(p, n.Name, Problem{Code: "NodeRestarted", Message: "Node " + n.Name + " was started anew, and the job's processes there were lost."})
-	}
 	delete(p.leave, n.Name)
 	p.nodes[n.Name] = n
+	r.lose(p, n.Name, Problem{Code: "NodeRestarted", Message: "Node " + n.Name + " was started anew, and the job's processes there were lost."})
 	p.queue.SetNode(n.Name, slots, r.room.Now())
 	p.dirty = true
 	r.wakeUp()
@@ -36,16 +34,26 @@ func (r *runner) nodeDown(cluster, name string, why Problem) {
 	r.wakeUp()
 }
 
-// lose marks what runs on a node as lost.
+// lose marks as lost what runs on a node that is gone, or that has another agent by now.
 func (r *runner) lose(p *pool, name string, why Problem) {
+	now := p.nodes[name].Instance
+	r.onNode(p, name, func(j *run, i int) {
+		if j.lost[i] == nil && j.status.Nodes[i].Instance != now {
+			j.lost[i] = &why
+			r.dirty[j] = true
+		}
+	})
+}
+
+// onNode calls f for the jobs that have a node, with its index.
+func (r *runner) onNode(p *pool, name string, f func(j *run, i int)) {
 	for _, j := range r.jobs {
-		if j.pool != p || j.status == nil {
+		if j.pool != p || j.status == nil || j.closed {
 			continue
 		}
 		for i, at := range j.status.Nodes {
-			if at.Node == name && j.lost[i] == nil && at.Instance != p.nodes[name].Instance || at.Node == name && p.nodes[name].Name == "" {
-				j.lost[i] = &why
-				r.dirty[j] = true
+			if at.Node == name {
+				f(j, i)
 			}
 		}
 	}
@@ -59,16 +67,7 @@ func (r *runner) nodeLeaving(cluster, name, option string) {
 	p := r.pool(store.Key(cluster))
 	p.queue.DrainNode(name)
 	p.leave[name] = option
-	for _, j := range r.jobs {
-		if j.pool != p || j.status == nil {
-			continue
-		}
-		for _, at := range j.status.Nodes {
-			if at.Node == name {
-				r.leave(j, name, option)
-			}
-		}
-	}
+	r.onNode(p, name, func(j *run, _ int) { r.leave(j, name, option) })
 	r.wakeUp()
 }
 
@@ -95,10 +94,14 @@ func (r *runner) load(cluster string) clusterLoad {
 	for _, n := range p.queue.Nodes() {
 		if len(n.Jobs) == 0 {
 			l.Idle[n.Name] = n.Since
+		}
+	}
+	for _, j := range r.jobs {
+		if j.pool != p || j.status == nil || j.closed {
 			continue
 		}
-		for _, uid := range n.Jobs {
-			l.Busy[n.Name] = append(l.Busy[n.Name], r.jobs[uid].id)
+		for _, at := range j.status.Nodes {
+			l.Busy[at.Node] = append(l.Busy[at.Node], j.id)
 		}
 	}
 	return l

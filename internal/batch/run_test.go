@@ -108,3 +108,42 @@ func TestNodeLost(t *testing.T) {
 		t.Fatalf("%+v", st)
 	}
 }
+
+// TestNodeGoneMeanwhile: a node's machine goes while lido is down. The controller, which looks at the machines, finds
+// it among the busy ones, and the job runs again elsewhere.
+func TestNodeGoneMeanwhile(t *testing.T) {
+	g := newRig(t, 2)
+	g.submit("a", 1, custom("echo up; sleep 0.7"), "")
+	st := g.await("a", func(st jobStatus) bool { return strings.Contains(g.output("a", "stdout.txt"), "up") })
+	gone := st.Nodes[0].Node
+	g.down()
+	g.agents[gone].stop()
+	g.up()
+	if busy := g.room.jobs.load(rigCluster).Busy; len(busy[gone]) != 1 {
+		t.Fatalf("busy: %v", busy)
+	}
+	g.room.jobs.nodeDown(rigCluster, gone, Problem{Code: "NodeLost", Message: "It is gone."})
+	st = g.ended("a")
+	if st.State != stateSucceeded || st.Attempt != 2 || st.Nodes[0].Node == gone {
+		t.Errorf("%+v", st)
+	}
+}
+
+func TestNodeLeaves(t *testing.T) {
+	g := newRig(t, 2)
+	g.submit("a", 1, custom("echo up; sleep 0.5"), "")
+	st := g.await("a", func(st jobStatus) bool { return strings.Contains(g.output("a", "stdout.txt"), "up") })
+	g.room.jobs.nodeLeaving(rigCluster, st.Nodes[0].Node, "requeue")
+	now := g.ended("a")
+	if now.State != stateSucceeded || now.Attempt != 2 || now.Retries != 0 || now.Nodes[0].Node == st.Nodes[0].Node {
+		t.Errorf("requeue: %+v", now)
+	}
+	g.submit("b", 1, custom("echo up; sleep 60"), "")
+	st = g.await("b", func(st jobStatus) bool { return strings.Contains(g.output("b", "stdout.txt"), "up") })
+	g.room.jobs.nodeLeaving(rigCluster, st.Nodes[0].Node, "terminate")
+	if st := g.ended("b"); st.State != stateFailed || st.Errors[0].Code != "JobTerminated" {
+		t.Errorf("terminate: %+v", st)
+	}
+	g.submit("c", 1, custom("true"), "")
+	g.await("c", func(jobStatus) bool { return strings.Contains(g.room.jobs.waiting(strings.ToLower(rigJobs+"c")), "It needs 1 node") })
+}

@@ -20,5 +20,5 @@ type scheduling interface {
 type clusterLoad struct {
 	Wanted int                  // nodes that would let all queued and running jobs run at once, if the cluster may be as large
 	Idle   map[string]time.Time // nodes without a job, since when
-	Busy   map[string][]string  // jobs by node
+	Busy   map[string][]string  // jobs by node, also by nodes that were not offered since the start
 }
