@@ -246,3 +246,32 @@ func TestEscape(t *testing.T) {
 		t.Logf("%s: %v", what, err)
 	}
 }
+
+// TestLinks unpacks entries below links of the image.
+func TestLinks(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	link := func(name, to string) tar.Header {
+		return tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: to}
+	}
+	err := Unpack(t.Context(), bytes.NewReader(tarOf(t, tar.Header{Name: "run/", Typeflag: tar.TypeDir}, link("var/run", "/run"), link("a", "var/../../../b"), link("b", "/a2"),
+		link("loop", "/loop2"), link("loop2", "loop"), tar.Header{Name: "var/run/x", Uname: "x"}, tar.Header{Name: "a/c/y", Uname: "y"},
+		tar.Header{Name: "var/run/z", Typeflag: tar.TypeLink, Linkname: "/var/run/x"})), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range []string{"run/x", "run/z", "a2/c/y"} {
+		if _, err := os.Lstat(dir + "/" + f); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := Unpack(t.Context(), bytes.NewReader(tarOf(t, tar.Header{Name: "loop/x"})), dir); err == nil || !strings.Contains(err.Error(), "too many links") {
+		t.Error(err)
+	}
+	if err := Unpack(t.Context(), bytes.NewReader(tarOf(t, tar.Header{Name: "var/run/.wh.x"})), dir); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Lstat(dir + "/run/x"); err == nil {
+		t.Error("the whiteout had no effect")
+	}
+}

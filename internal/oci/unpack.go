@@ -63,7 +63,11 @@ func (l *layer) apply(h *tar.Header, r io.Reader) error {
 		return l.root.Chmod(".", mode(h))
 	}
 	dir, base := path.Split(h.Name)
-	dir = path.Clean(dir)
+	dir, err := l.inside(path.Clean(dir))
+	if err != nil {
+		return err
+	}
+	h.Name = path.Join(dir, base)
 	if base == opaque {
 		return l.clear(dir)
 	}
@@ -79,7 +83,7 @@ func (l *layer) apply(h *tar.Header, r io.Reader) error {
 	if err := l.makeWay(h); err != nil {
 		return err
 	}
-	made, err := l.place(h, r)
+	made, err := l.place(h, r) // not through links: inside has followed them
 	if made {
 		l.note(h.Name)
 	}
@@ -93,6 +97,39 @@ func clean(name string) string {
 		return "."
 	}
 	return name
+}
+
+// maxLinks is how many symbolic links may be on the way to a file.
+const maxLinks = 40
+
+// inside follows the links on a directory's path as they will lead in the image: absolute ones, and too many dots, begin
+// at the image's root. What does not exist yet is taken for what it says.
+func (l *layer) inside(dir string) (string, error) {
+	at, rest := ".", dir
+	for links := 0; rest != "." && rest != ""; {
+		first, more, _ := strings.Cut(rest, "/")
+		next := path.Join(at, first)
+		info, err := l.root.Lstat(next)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+		if err != nil || info.Mode()&os.ModeSymlink == 0 {
+			at, rest = next, more
+			continue
+		}
+		if links++; links > maxLinks {
+			return "", fmt.Errorf("%s: too many links", dir)
+		}
+		to, err := l.root.Readlink(next)
+		if err != nil {
+			return "", err
+		}
+		if !path.IsAbs(to) {
+			to = path.Join("/", at, to)
+		}
+		at, rest = ".", clean(path.Join(to, more))
+	}
+	return at, nil
 }
 
 func mode(h *tar.Header) os.FileMode {
@@ -185,7 +222,12 @@ func (l *layer) place(h *tar.Header, r io.Reader) (made bool, err error) {
 		}
 		return true, l.root.Lchown(h.Name, h.Uid, h.Gid)
 	case tar.TypeLink:
-		return true, l.root.Link(clean(h.Linkname), h.Name)
+		old := clean(h.Linkname)
+		dir, err := l.inside(path.Dir(old))
+		if err != nil {
+			return false, err
+		}
+		return true, l.root.Link(path.Join(dir, path.Base(old)), h.Name)
 	case tar.TypeFifo, tar.TypeChar, tar.TypeBlock, tar.TypeXGlobalHeader:
 		return false, nil
 	}
