@@ -3,6 +3,7 @@ package arm
 import (
 	"context"
 	"net/url"
+	"strconv"
 
 	"lido.dev/lido/internal/store"
 )
@@ -11,18 +12,18 @@ import (
 const listPage = 1000
 
 func (h *documents) list(ctx context.Context, r *Request) (*Response, error) {
-	items, next := []map[string]any{}, ""
+	items, next, page := []map[string]any{}, "", pageOf(r)
 	err := h.Store.View(ctx, func(tx *store.Tx) error {
 		under, err := h.listScope(tx, r.ID)
 		if err != nil {
 			return err
 		}
-		docs, err := tx.List(store.Query{Under: under, Type: h.Name, After: queryFold(r.Query, "$skiptoken"), Limit: listPage + 1})
+		docs, err := tx.List(store.Query{Under: under, Type: h.Name, After: queryFold(r.Query, "$skiptoken"), Limit: page + 1})
 		if err != nil {
 			return err
 		}
-		if len(docs) > listPage {
-			docs, next = docs[:listPage], nextLink(r, docs[listPage-1].ID)
+		if len(docs) > page {
+			docs, next = docs[:page], nextLink(r, docs[page-1].ID)
 		}
 		for _, d := range docs {
 			body, err := h.render(ctx, tx, d)
@@ -36,11 +37,19 @@ func (h *documents) list(ctx context.Context, r *Request) (*Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	page := map[string]any{"value": items, "nextLink": nil}
+	body := map[string]any{"value": items, "nextLink": nil}
 	if next != "" {
-		page["nextLink"] = next
+		body["nextLink"] = next
 	}
-	return OK(page), nil
+	return OK(body), nil
+}
+
+// pageOf returns how many resources an answer holds; some types' clients ask for fewer.
+func pageOf(r *Request) int {
+	if n, err := strconv.Atoi(queryFold(r.Query, "maxresults")); err == nil && n > 0 && n < listPage {
+		return n
+	}
+	return listPage
 }
 
 // listScope returns the id that a collection's resources lie below: a parent, a group, or a subscription.

@@ -268,6 +268,21 @@ func TestWorkspaceGoesAfterWhatIsInIt(t *testing.T) {
 	f.must("GET", ws, "", 404)
 }
 
+func TestListsComeInPages(t *testing.T) {
+	f := newFixture(t)
+	for _, name := range []string{"a", "b", "c"} {
+		f.must("PUT", ws+"/experiments/"+name, "", 200)
+	}
+	page := f.must("GET", ws+"/experiments?maxresults=3", "", 200)
+	next, _ := page["nextLink"].(string)
+	if len(page["value"].([]any)) != 3 || next == "" {
+		t.Fatalf("first page: %v", page)
+	}
+	if page = f.must("GET", strings.TrimPrefix(next, "https://example.com"), "", 200); len(page["value"].([]any)) != 1 || page["nextLink"] != nil {
+		t.Errorf("last page: %v", page)
+	}
+}
+
 func TestWaitForAJob(t *testing.T) {
 	f := newFixture(t)
 	id := exp + "/jobs/J"
