@@ -3,10 +3,12 @@
 # It leaves the pool running. `make demo-down` removes every trace.
 #   LIDO_DEMO_DATA   state of the demo's lido (default /var/lib/lido-demo)
 #   LIDO_DEMO_AZ     directory with the az program (default: the one that `make setup-test` installs)
+#   LIDO_DEMO_BATCH_AZ  directory with az 2.45, which has `az batchai` (default: the one that `make setup-test` installs)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 export LIDO_DATA=${LIDO_DEMO_DATA:-/var/lib/lido-demo}
 az_dir=${LIDO_DEMO_AZ:-/var/cache/lido-test/clients/az-new/bin}
+batch_az_dir=${LIDO_DEMO_BATCH_AZ:-/var/cache/lido-test/clients/az-2.45/bin}
 PATH=$PWD/bin:$az_dir:$PATH
 site=https://lido.example/pool/
 group=team
@@ -96,6 +98,35 @@ run hub run remote/first.ipynb
 run hub show remote/first.ipynb
 on_each "cat /mnt/drive/notebooks/$user/first.ipynb" "sum 45"
 
+say "Batch: a cluster that has no machines until there is work (az 2.45: newer ones have no batchai)"
+eval "$(lido az env --data "$LIDO_DATA" --dir "$LIDO_DATA/az-batch")" # the two versions of az cannot read each other's caches
+batchai() {
+  local text="az batchai $* -g $group -w work"
+  shown=${text//$password/...} run env PATH="$batch_az_dir:$PATH" az batchai "$@" -g $group -w work
+}
+idle_at() { [ "$(lido cluster ls --resource-group $group --workspace work -o json | grep -c "\"currentNodeCount\": $1,")" = 1 ]; }
+shown="az batchai workspace create -g $group -n work -l local" \
+  run env PATH="$batch_az_dir:$PATH" az batchai workspace create -g $group -n work -l local -o table
+batchai experiment create -n first -o table
+batchai cluster create -n nodes --min 0 --max 2 -s Standard_F2s_v2 -i UbuntuDSVM -u $user -p "$password" \
+  --storage-account-name "$account" --afs-name drive --afs-mount-path drive --query '{state:allocationState, nodes:currentNodeCount, size:vmSize}' -o table
+shown="ssh $user@$address 'cat > notebooks/remote/pi.py' < examples/recipes/mpi/pi.py" run ssh_pool 'cat > notebooks/remote/pi.py' <examples/recipes/mpi/pi.py
+shown=""
+cat demo/pi.json
+job=pi-$(date +%H%M%S)
+batchai job create -e first -n "$job" -c nodes -f demo/pi.json --query '{name:name, state:executionState, nodes:nodeCount, toolkit:toolType}' -o table
+batchai job file stream -e first -j "$job" -f stdout.txt | tee "$LIDO_DATA/demo.out"
+grep -q 'pi is 3.14159.* on 2 nodes' "$LIDO_DATA/demo.out" || fail "the job did not work out pi on two nodes"
+batchai job show -e first -n "$job" --query '{state:executionState, exitCode:executionInfo.exitCode, from:executionInfo.startTime, to:executionInfo.endTime}' -o table
+batchai cluster node list -c nodes -o table
+run lido cluster ls --resource-group $group --workspace work
+
+say "No more work: a minute later the nodes are gone"
+from=$(date +%s)
+until idle_at 0; do [ $(($(date +%s) - from)) -lt 180 ] || fail "the cluster did not scale back"; sleep 2; done
+run lido cluster ls --resource-group $group --workspace work
+run lido usage
+
 say "All of it for real, in $((($(date +%s%3N) - start) / 1000)) s. The pool runs on. What to try next:"
 cat <<TEXT
   export LIDO_DATA=$LIDO_DATA PATH=$PWD/bin:$az_dir:\$PATH
@@ -104,5 +135,6 @@ cat <<TEXT
   open https://$address:8000                             # trust $LIDO_DATA/ca/ca.pem
   az vmss scale --resource-group $group --name pool --new-capacity 3
   lido machines
+  lido job submit --resource-group $group --workspace work --cluster nodes -f -- 'nproc; free -g'
   make demo-down                                         # removes every trace
 TEXT
