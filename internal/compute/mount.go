@@ -188,7 +188,7 @@ func readOptions(m *mountRequest, user *string, options string) {
 	}
 }
 
-// ReleaseDir takes a directory of the host out of all machines, for storage to remove it.
+// ReleaseDir takes a directory of the host, with what is below it, out of all machines, for storage to remove it.
 func (r *Room) ReleaseDir(ctx context.Context, dir string) error {
 	infos, err := r.Engine.List(ctx)
 	if err != nil {
@@ -196,7 +196,7 @@ func (r *Room) ReleaseDir(ctx context.Context, dir string) error {
 	}
 	for _, info := range infos {
 		for _, m := range info.Mounts {
-			if m.Source != dir {
+			if m.Source != dir && !strings.HasPrefix(m.Source, dir+"/") {
 				continue
 			}
 			if e := r.Engine.Unmount(ctx, info.ID, m.Target); e != nil && !errors.Is(e, machine.ErrNotFound) {

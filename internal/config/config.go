@@ -39,6 +39,9 @@ type Config struct {
 	// Drain is how long a busy machine is waited for when a set shrinks; it goes then, busy or not. Default: 15m.
 	Drain Duration `json:"drain,omitzero"`
 
+	// BatchIdle is how long a node of a batch cluster that scales by itself stays without a job. Default: 1m.
+	BatchIdle Duration `json:"batchIdle,omitzero"`
+
 	// Mirrors sends downloads that templates name elsewhere: URL prefix → another URL, or an absolute directory.
 	// The longest prefix wins. Default: none, everything is fetched from where it says.
 	Mirrors map[string]string `json:"mirrors,omitempty"`

@@ -29,6 +29,9 @@ func (c *Config) Validate() error {
 	if c.Drain < 0 {
 		f.add("drain", "a negative wait makes no sense; 0s takes machines away at once")
 	}
+	if c.BatchIdle < 0 {
+		f.add("batchIdle", "a negative wait makes no sense; 1s takes idle nodes away almost at once")
+	}
 	c.validateMirrors(&f)
 	if !locationRule.MatchString(c.Location) {
 		f.add("location", "%q is not a location's name; use lower-case letters and digits, for example local", c.Location)

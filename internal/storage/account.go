@@ -210,6 +210,9 @@ func (r *Room) removingAccount(_ context.Context, tx *store.Tx, d *store.Doc) er
 	if err := r.expireTrash(tx, name); err != nil {
 		return err
 	}
+	if err := r.discardContainers(tx, d, name); err != nil {
+		return err
+	}
 	return tx.DeleteKV(bucketAccounts, name)
 }
 

@@ -36,7 +36,7 @@ func (r *Room) reportStray(ctx context.Context) {
 		shares, _ := os.ReadDir(filepath.Join(r.root, a.Name()))
 		for _, s := range shares {
 			dir := filepath.Join(r.root, a.Name(), s.Name())
-			if s.IsDir() && !known[dir] && !known[filepath.Dir(dir)] {
+			if s.IsDir() && s.Name() != containersDir && !known[dir] && !known[filepath.Dir(dir)] {
 				r.log.Warn("directory belongs to no share; it is left alone", "dir", dir)
 			}
 		}
