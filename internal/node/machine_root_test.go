@@ -128,6 +128,7 @@ func TestReal(t *testing.T) {
 	t.Run("container", p.testContainer)
 	t.Run("memory", p.testMemory)
 	t.Run("quick", p.testQuick)
+	t.Run("many", p.testMany)
 	t.Run("agent killed", func(t *testing.T) { p.testAgentKilled(t, first.Instance) })
 }
 
@@ -241,6 +242,35 @@ func (p *realPair) testQuick(t *testing.T) {
 	}
 	slices.Sort(all)
 	t.Logf("order to end: median %v, slowest %v; the agent: %s", all[n/2], all[n-1], p.sh("grep -E 'VmRSS|VmHWM|Threads' /proc/$(systemctl show -P MainPID lido-node)/status; find /sys/fs/cgroup -path '*jobs/*' -type d | wc -l"))
+}
+
+// testMany runs many tasks at a time, of jobs of their own.
+func (p *realPair) testMany(t *testing.T) {
+	const n = 500
+	side := "/tmp/many"
+	p.sh("install -o " + admin + " /dev/null " + side)
+	start := time.Now()
+	for i := range n {
+		id := fmt.Sprint("many", i)
+		p.send(Order{Run: &Task{ID: id, Job: id, User: admin, Command: "echo x >>" + side, Stdout: "/tmp/many.out", Stderr: "/tmp/many.err"}})
+	}
+	for ended := 0; ended < n; {
+		if e := p.next(); e.Report != nil && e.Report.State == Ended {
+			if ended++; e.Report.ExitCode != 0 || e.Report.Failure != "" {
+				t.Errorf("%+v", e.Report)
+			}
+			p.send(Order{Forget: []string{e.Report.ID}})
+		}
+	}
+	t.Logf("%d tasks in %v", n, time.Since(start))
+	if got := p.sh("wc -l <" + side); got != fmt.Sprint(n) {
+		t.Errorf("ran %s times", got)
+	}
+	if got := p.sh("find /sys/fs/cgroup/unified /sys/fs/cgroup/system.slice -path '*lido-node.service/jobs/*' -type d 2>/dev/null | wc -l; grep -E 'VmHWM|Threads' /proc/$(systemctl show -P MainPID lido-node)/status | xargs"); !strings.HasPrefix(got, "0\n") {
+		t.Errorf("cgroups left: %s", got)
+	} else {
+		t.Log(got)
+	}
 }
 
 // testAgentKilled kills the agent: what ran is lost, and is killed.
