@@ -8,7 +8,6 @@ import (
 
 	"lido.dev/lido/internal/gang"
 	"lido.dev/lido/internal/node"
-	"lido.dev/lido/internal/store"
 )
 
 // runner runs the jobs of all clusters. One goroutine decides and writes; others (agents, controllers, requests) only
@@ -47,6 +46,7 @@ type run struct {
 	// Of a job that was given its nodes.
 	plan    *plan
 	making  bool     // its plan is being made
+	opened  bool     // the ledger knows that it runs
 	failure *Problem // it cannot be carried out
 	cancel  context.CancelFunc
 	reports map[string]node.Report
@@ -133,6 +133,11 @@ func (r *runner) tick() {
 	}
 	for machine, a := range r.agents {
 		r.sweep(machine, a)
+		for j := range a.runs {
+			if !j.opened {
+				r.dirty[j] = true
+			}
+		}
 	}
 }
 
@@ -157,229 +162,6 @@ func (r *runner) pass(ctx context.Context) {
 	}
 }
 
-// batchOf is what one pass decided.
-type batchOf struct {
-	*runner
-	now     time.Time
-	status  map[*run]*jobStatus
-	ended   []*run
-	entries []Entry
-	orders  []addressed
-}
-
-// addressed is an order to a machine's agent.
-type addressed struct {
-	machine string
-	order   node.Order
-	done    func() // if it could be sent
-}
-
-// decide decides about the running jobs of which something changed.
-func (b *batchOf) decide() {
-	for j := range b.dirty {
-		delete(b.dirty, j)
-		if j.closed {
-			continue
-		}
-		if j.status == nil || len(j.status.Nodes) == 0 {
-			b.decideQueued(j)
-		} else {
-			b.decideRunning(j)
-		}
-	}
-}
-
-// decideQueued ends a queued job that is to end.
-func (b *batchOf) decideQueued(j *run) {
-	if j.terminate.IsZero() && !j.deleting {
-		return
-	}
-	j.pool.queue.Withdraw(j.uid)
-	j.pool.dirty = true
-	code := -1
-	b.close(j, jobDecision{State: stateFailed, Code: &code, Errors: []Problem{{Code: "JobTerminated", Message: "The job was terminated while it was queued."}}})
-}
-
-func (b *batchOf) decideRunning(j *run) {
-	st := j.status
-	if (!j.terminate.IsZero() || j.deleting) && st.Terminate.IsZero() {
-		next := *st
-		next.Terminate = j.terminate
-		if next.Terminate.IsZero() {
-			next.Terminate = b.now
-		}
-		next.State, next.StateSince = stateTerminating, b.now
-		b.set(j, &next)
-	}
-	if j.putBack != nil && j.status.PutBack == nil {
-		next := *j.status
-		next.PutBack = j.putBack
-		b.set(j, &next)
-	}
-	if j.plan == nil && j.making && j.cancel != nil && !j.status.Terminate.IsZero() {
-		j.cancel()
-	}
-	if j.plan == nil && j.failure == nil && (j.making || j.status.Terminate.IsZero()) || b.dirBusy(j) {
-		return
-	}
-	d := decideJob(b.view(j))
-	b.order(j, d)
-	if d.Done {
-		b.finish(j, d)
-	}
-}
-
-// view is what is known of a running job.
-func (r *runner) view(j *run) *jobView {
-	v := &jobView{Plan: j.plan, Status: j.status, Reports: j.reports, Ended: j.failure}
-	for i, at := range j.status.Nodes {
-		n := jobNode{Lost: j.lost[i]}
-		if a := r.agents[at.Machine]; a != nil && a.instance == at.Instance {
-			n.Heard, n.Away = true, !a.connected
-		}
-		v.Nodes = append(v.Nodes, n)
-	}
-	return v
-}
-
-// order notes the orders of a decision that were not sent yet.
-func (b *batchOf) order(j *run, d jobDecision) {
-	add := func(s step, mark string, o node.Order) {
-		at := j.status.Nodes[s.Node]
-		if j.sent[mark] {
-			return
-		}
-		o.Instance = at.Instance
-		b.orders = append(b.orders, addressed{at.Machine, o, func() { j.sent[mark] = true }})
-	}
-	for _, s := range d.Run {
-		add(s, s.Task.ID, node.Order{Run: &s.Task})
-	}
-	for _, s := range d.Stop {
-		add(s, "-"+s.Task.ID, node.Order{Stop: s.Task.ID})
-	}
-}
-
-// set notes a status that is to be written.
-func (b *batchOf) set(j *run, st *jobStatus) {
-	j.status = st
-	b.status[j] = st
-}
-
-// finish takes a job off its nodes: it has ended, or goes back to the queue.
-func (b *batchOf) finish(j *run, d jobDecision) {
-	j.pool.queue.Finished(j.uid, b.now)
-	j.pool.dirty = true
-	b.meter(j)
-	b.forget(j)
-	if d.Requeue != nil && !j.deleting {
-		b.requeue(j, d)
-		return
-	}
-	b.close(j, d)
-}
-
-// close ends a job.
-func (b *batchOf) close(j *run, d jobDecision) {
-	next := jobStatus{}
-	if j.status != nil {
-		next = *j.status
-	}
-	next.State, next.StateSince, next.End, next.ExitCode, next.Errors = d.State, b.now, b.now, d.Code, d.Errors
-	next.Waiting, next.PutBack = "", nil
-	j.closed = true
-	b.set(j, &next)
-	b.ended = append(b.ended, j)
-}
-
-// requeue puts a job back to where it was in the queue.
-func (b *batchOf) requeue(j *run, d jobDecision) {
-	next := jobStatus{Status: j.status.Status, State: stateQueued, StateSince: b.now, Attempt: j.status.Attempt, Retries: j.status.Retries, Errors: []Problem{*d.Requeue}}
-	if d.Lost {
-		next.Retries++
-	}
-	b.set(j, &next)
-	j.putBack, j.plan, j.failure, j.reports, j.sent, j.lost = nil, nil, nil, nil, nil, nil
-	if err := j.pool.queue.Submit(j.gang); err != nil {
-		b.log.Error("batch: put a job back", "job", j.id, "err", err)
-	}
-}
-
-// forget has the agents forget what they know of the job's attempt, once its end is on the disk.
-func (b *batchOf) forget(j *run) {
-	ids := map[string][]string{}
-	if j.plan != nil {
-		for _, ph := range append(append([]phase{}, j.plan.Phases...), j.plan.Clean) {
-			for _, s := range ph.Steps {
-				if _, known := j.reports[s.Task.ID]; known {
-					machine := j.status.Nodes[s.Node].Machine
-					ids[machine] = append(ids[machine], s.Task.ID)
-				}
-			}
-		}
-	}
-	for _, at := range j.status.Nodes {
-		a := b.agents[at.Machine]
-		if a == nil {
-			continue
-		}
-		delete(a.runs, j)
-		if list := ids[at.Machine]; list != nil {
-			b.orders = append(b.orders, addressed{machine: at.Machine, order: node.Order{Forget: list}})
-		}
-		if j.plan != nil && a.instance == at.Instance {
-			a.sweep = append(a.sweep, j.plan.Dir)
-		}
-	}
-}
-
-// meter notes what the attempt used.
-func (b *batchOf) meter(j *run) {
-	e := Entry{Key: j.uid + "/" + itoa(j.status.Attempt), Kind: "job", Cluster: j.pool.key, Job: j.id, Person: j.person, Size: j.pool.size, Nodes: len(j.status.Nodes)}
-	use := map[string]node.Usage{}
-	where := map[string]string{}
-	if j.plan != nil {
-		for _, ph := range j.plan.Phases {
-			for _, s := range ph.Steps {
-				where[s.Task.ID] = j.status.Nodes[s.Node].Node
-			}
-		}
-	}
-	for id, r := range j.reports {
-		if !r.Start.IsZero() && (e.Start.IsZero() || r.Start.Before(e.Start)) {
-			e.Start = r.Start
-		}
-		if r.End.After(e.End) {
-			e.End = r.End
-		}
-		if u := use[where[id]]; r.Usage.CPU >= u.CPU {
-			use[where[id]] = r.Usage
-		}
-	}
-	if e.Start.IsZero() {
-		return
-	}
-	if e.End.Before(e.Start) || anyLost(j.lost) {
-		e.End = b.now
-	}
-	for _, u := range use {
-		e.Usage.CPU += u.CPU
-		e.Usage.PeakMemory += u.PeakMemory
-		e.Usage.Read += u.Read
-		e.Usage.Written += u.Written
-	}
-	b.entries = append(b.entries, e)
-}
-
-func anyLost(lost []*Problem) bool {
-	for _, l := range lost {
-		if l != nil {
-			return true
-		}
-	}
-	return false
-}
-
 // wakeEvery is how often a cluster's controller looks at its jobs while they come and go.
 const wakeEvery = 100 * time.Millisecond
 
@@ -396,53 +178,6 @@ func (r *runner) wakeControllers() {
 	}
 }
 
-// place starts the jobs whose turn it is. Their status says so before their plans are made.
-func (b *batchOf) place() (started []*run) {
-	for _, p := range b.pools {
-		if !p.dirty {
-			continue
-		}
-		p.dirty = false
-		for _, pl := range p.queue.Place(b.now) {
-			j := b.jobs[pl.Job]
-			b.start(j, pl.Nodes)
-			started = append(started, j)
-		}
-		b.tellLoad(p)
-	}
-	return started
-}
-
-// tellLoad has a cluster's controller look, soon, if what jobs want of it has changed.
-func (r *runner) tellLoad(p *pool) {
-	d := p.queue.Demand(p.max)
-	if d.Nodes != p.told.Nodes || d.Running != p.told.Running || len(p.leave) > 0 {
-		p.told, p.news = d, true
-	}
-}
-
-func (b *batchOf) start(j *run, names []string) {
-	next := jobStatus{State: stateRunning, StateSince: b.now, Start: b.now, Attempt: 1}
-	if j.status != nil {
-		next.Status, next.Attempt, next.Retries = j.status.Status, j.status.Attempt+1, j.status.Retries
-	}
-	for _, name := range names {
-		n := j.pool.nodes[name]
-		next.Nodes = append(next.Nodes, placed{Node: name, Instance: n.Instance, Address: n.Address, Machine: n.Machine})
-	}
-	b.set(j, &next)
-	b.attach(j)
-	j.making = true
-}
-
-// attach prepares a job that has its nodes for what its agents say.
-func (r *runner) attach(j *run) {
-	j.reports, j.sent, j.lost = map[string]node.Report{}, map[string]bool{}, make([]*Problem, len(j.status.Nodes))
-	for _, at := range j.status.Nodes {
-		r.agent(at.Machine).runs[j] = true
-	}
-}
-
 func (r *runner) agent(machine string) *agent {
 	a := r.agents[machine]
 	if a == nil {
@@ -450,85 +185,4 @@ func (r *runner) agent(machine string) *agent {
 		r.agents[machine] = a
 	}
 	return a
-}
-
-// commit writes what was decided, again and again until it is on the disk. It returns false if ctx ended before.
-func (b *batchOf) commit(ctx context.Context) bool {
-	if len(b.status) == 0 && len(b.entries) == 0 {
-		return true
-	}
-	for wait := 10 * time.Millisecond; ctx.Err() == nil; wait = min(2*wait, 5*time.Second) {
-		err := b.room.Store.Update(ctx, b.write)
-		if err == nil {
-			b.drop()
-			return true
-		}
-		b.log.Error("batch: write jobs' states", "err", err)
-		pause(ctx, wait)
-	}
-	return false
-}
-
-// drop forgets ended jobs.
-func (b *batchOf) drop() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, j := range b.ended {
-		delete(b.jobs, j.uid)
-		if b.byKey[j.key] == j {
-			delete(b.byKey, j.key)
-		}
-	}
-}
-
-// write writes it in a transaction.
-func (b *batchOf) write(tx *store.Tx) error {
-	for j, st := range b.status {
-		err := tx.SetStatus(j.key, j.uid, st)
-		if isGone(err) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if !j.deleting || !j.closed {
-			continue
-		}
-		d, err := tx.Get(j.key)
-		if err == nil {
-			err = b.room.Server.Gone(tx, d)
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return b.writeEntries(tx)
-}
-
-// writeEntries writes the ledger's entries along, if it can.
-func (b *batchOf) writeEntries(tx *store.Tx) error {
-	l, ok := b.room.Ledger.(interface {
-		Write(*store.Tx, Entry) error
-	})
-	if !ok {
-		return nil
-	}
-	for _, e := range b.entries {
-		if err := l.Write(tx, e); err != nil {
-			b.log.Error("batch: meter a job", "err", err)
-		}
-	}
-	return nil
-}
-
-// send sends the orders.
-func (b *batchOf) send() {
-	for _, o := range b.orders {
-		if b.room.Agents.Send(o.machine, o.order) != nil || o.done == nil {
-			continue
-		}
-		b.mu.Lock()
-		o.done()
-		b.mu.Unlock()
-	}
 }

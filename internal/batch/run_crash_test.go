@@ -74,7 +74,7 @@ func (g *rig) open() (n int) {
 
 // TestManyJobs measures how fast trivial jobs are.
 func TestManyJobs(t *testing.T) {
-	const jobs = 300
+	const jobs = 100
 	g := newRig(t, 4)
 	began := time.Now()
 	for i := range jobs {

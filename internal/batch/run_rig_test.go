@@ -31,6 +31,7 @@ type rig struct {
 	testing.TB
 	dir    string
 	agents map[string]*rigAgent
+	book   *book
 
 	mu     sync.Mutex
 	server *arm.Server
@@ -59,7 +60,7 @@ func newRig(t testing.TB, nodes int) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
-	g := &rig{TB: t, dir: dir, agents: map[string]*rigAgent{}}
+	g := &rig{TB: t, dir: dir, agents: map[string]*rigAgent{}, book: &book{entries: map[string]Entry{}}}
 	g.up()
 	t.Cleanup(func() { g.down() })
 	g.must("PUT", "/subscriptions/s/resourceGroups/g", `{"location":"local"}`)
@@ -89,7 +90,7 @@ func (g *rig) up() {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	s := arm.New(st, box, anyone{}, log)
 	hub := node.NewHub(log)
-	room := New(Config{Server: s, Store: st, Log: log, Agents: hub})
+	room := New(Config{Server: s, Store: st, Log: log, Agents: hub, Ledger: g.book})
 	room.jobs.root, room.jobs.self = filepath.Join(g.dir, "nodes"), true
 	s.Register(s.Document(arm.Document{Name: arm.TypeResourceGroup, APIVersions: []string{"2021-04-01"}}))
 	s.Register(room.Types()...)
@@ -222,4 +223,19 @@ func (g *rig) output(name, file string) string {
 		all.Write(b)
 	}
 	return all.String()
+}
+
+// book is a ledger that a test can read.
+type book struct {
+	mu      sync.Mutex
+	entries map[string]Entry
+}
+
+func (b *book) Record(_ context.Context, e Entry) error { return b.Write(nil, e) }
+
+func (b *book) Write(_ *store.Tx, e Entry) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.entries[e.Key] = e
+	return nil
 }

@@ -3,6 +3,7 @@ package batch
 import (
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestJobRuns(t *testing.T) {
@@ -145,5 +146,29 @@ func TestNodeLeaves(t *testing.T) {
 		t.Errorf("terminate: %+v", st)
 	}
 	g.submit("c", 1, custom("true"), "")
-	g.await("c", func(jobStatus) bool { return strings.Contains(g.room.jobs.waiting(strings.ToLower(rigJobs+"c")), "It needs 1 node") })
+	g.await("c", func(jobStatus) bool {
+		return strings.Contains(g.room.jobs.waiting(strings.ToLower(rigJobs+"c")), "It needs 1 node")
+	})
+}
+
+// TestMetering: an attempt is metered by when its processes ran, whether lido was there or not.
+func TestMetering(t *testing.T) {
+	g := newRig(t, 2)
+	g.submit("a", 2, custom("echo up; sleep 0.3"), "")
+	g.await("a", func(jobStatus) bool { return strings.Contains(g.output("a", "stdout.txt"), "up") })
+	g.down()
+	time.Sleep(600 * time.Millisecond)
+	g.up()
+	g.ended("a")
+	g.book.mu.Lock()
+	defer g.book.mu.Unlock()
+	if len(g.book.entries) != 1 {
+		t.Fatalf("%+v", g.book.entries)
+	}
+	for key, e := range g.book.entries {
+		took := e.End.Sub(e.Start)
+		if !strings.HasSuffix(key, "/1") || e.Kind != "job" || e.Nodes != 2 || e.Person != "ada" || e.Size != "STANDARD_D1" || e.Job != rigJobs+"a" || took < 300*time.Millisecond || took > 550*time.Millisecond {
+			t.Errorf("%s: %+v, %v", key, e, took)
+		}
+	}
 }

@@ -1,0 +1,81 @@
+package batch
+
+import (
+	"time"
+
+	"lido.dev/lido/internal/node"
+)
+
+// openAfter is how long a job runs until the ledger is told that it does; of shorter ones it learns when they end.
+const openAfter = time.Minute
+
+// open tells the ledger of a job that has run for a while.
+func (b *batchOf) open(j *run) {
+	if j.opened || j.closed || j.status == nil || len(j.status.Nodes) == 0 || b.now.Sub(j.status.Start) < openAfter {
+		return
+	}
+	j.opened = true
+	e := b.entry(j)
+	if e.Start.IsZero() {
+		e.Start = j.status.Start
+	}
+	e.End = time.Time{}
+	b.entries = append(b.entries, e)
+}
+
+// meter notes what the attempt used, in the end.
+func (b *batchOf) meter(j *run) {
+	e := b.entry(j)
+	if e.Start.IsZero() && (j.opened || b.now.Sub(j.status.Start) >= openAfter) {
+		e.Start = j.status.Start
+	}
+	if e.Start.IsZero() {
+		return
+	}
+	if e.End.Before(e.Start) || anyLost(j.lost) {
+		e.End = b.now
+	}
+	j.opened = false
+	b.entries = append(b.entries, e)
+}
+
+// entry is what the agents' reports say that the attempt used.
+func (b *batchOf) entry(j *run) Entry {
+	e := Entry{Key: j.uid + "/" + itoa(j.status.Attempt), Kind: "job", Cluster: j.pool.key, Job: j.id, Person: j.person, Size: j.pool.size, Nodes: len(j.status.Nodes)}
+	use := map[string]node.Usage{}
+	where := map[string]string{}
+	if j.plan != nil {
+		for _, ph := range j.plan.Phases {
+			for _, s := range ph.Steps {
+				where[s.Task.ID] = j.status.Nodes[s.Node].Node
+			}
+		}
+	}
+	for id, r := range j.reports {
+		if !r.Start.IsZero() && (e.Start.IsZero() || r.Start.Before(e.Start)) {
+			e.Start = r.Start
+		}
+		if r.End.After(e.End) {
+			e.End = r.End
+		}
+		if u := use[where[id]]; r.Usage.CPU >= u.CPU {
+			use[where[id]] = r.Usage
+		}
+	}
+	for _, u := range use {
+		e.Usage.CPU += u.CPU
+		e.Usage.PeakMemory += u.PeakMemory
+		e.Usage.Read += u.Read
+		e.Usage.Written += u.Written
+	}
+	return e
+}
+
+func anyLost(lost []*Problem) bool {
+	for _, l := range lost {
+		if l != nil {
+			return true
+		}
+	}
+	return false
+}
