@@ -117,52 +117,68 @@ func (r *Room) jobLogins(ctx context.Context, req *arm.Request) (*arm.Response, 
 	return arm.Page(logins), err
 }
 
-// waiting makes a GET with "Prefer: wait=N" (RFC 7240) answer when the job's state has changed, or after N seconds.
+// waiting makes a GET with "Prefer: wait=N" (RFC 7240) answer when the job's state has changed, or after N seconds. With
+// "seen=STATE" the change is one from that state, which the client knows.
 func (r *Room) waiting(get arm.Handler) arm.Handler {
 	return func(ctx context.Context, req *arm.Request) (*arm.Response, error) {
-		wait := preferredWait(req.Prefer)
+		wait, seen := preferredWait(req.Prefer)
 		if wait == 0 {
 			return get(ctx, req)
 		}
+		r.waiters.Add(1)
+		defer r.waiters.Add(-1)
+		ctx, cancel := context.WithTimeout(ctx, wait+time.Minute)
+		defer cancel()
 		sub := r.Store.Subscribe(TypeJob)
 		defer sub.Close()
-		timeout := time.NewTimer(wait)
-		defer timeout.Stop()
-		first := ""
+		timeout := time.After(wait)
 		for {
 			resp, err := get(ctx, req)
 			if err != nil {
 				return nil, err
 			}
 			state := stateShown(resp)
-			if first == "" {
-				first = state
+			if seen == "" {
+				seen = state
 			}
-			if state != first || state == stateSucceeded || state == stateFailed {
+			if state != seen || state == stateSucceeded || state == stateFailed {
 				return resp, nil
 			}
 			select {
 			case <-ctx.Done():
 				return nil, ctx.Err()
-			case <-timeout.C:
+			case <-timeout:
 				return resp, nil
 			case <-sub.C:
+				r.hold(ctx)
 			}
 		}
+	}
+}
+
+// hold lets many waiters look more rarely: each change of any job wakes all of them.
+func (r *Room) hold(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(min(time.Duration(r.waiters.Load()-1)*time.Millisecond/2, time.Second)):
 	}
 }
 
 // maxWait bounds how long a client can let its GET wait.
 const maxWait = 5 * time.Minute
 
-func preferredWait(prefer string) time.Duration {
+func preferredWait(prefer string) (wait time.Duration, seen string) {
 	for part := range strings.SplitSeq(prefer, ",") {
-		if n, ok := strings.CutPrefix(strings.TrimSpace(strings.ToLower(part)), "wait="); ok {
-			seconds, _ := strconv.Atoi(n)
-			return min(max(0, time.Duration(min(seconds, 3600))*time.Second), maxWait)
+		name, value, _ := strings.Cut(strings.TrimSpace(strings.ToLower(part)), "=")
+		switch name {
+		case "wait":
+			seconds, _ := strconv.Atoi(value)
+			wait = min(time.Duration(min(max(0, seconds), 3600))*time.Second, maxWait)
+		case "seen":
+			seen = value
 		}
 	}
-	return 0
+	return wait, seen
 }
 
 func stateShown(resp *arm.Response) string {

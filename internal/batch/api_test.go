@@ -303,6 +303,13 @@ func TestWaitForAJob(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Fatal("the GET does not come back")
 	}
+	begin := time.Now()
+	if _, m := f.call("GET", id, "", "Prefer", "wait=20, seen=queued"); at(m, "properties.executionState") != "running" || time.Since(begin) > 5*time.Second {
+		t.Errorf("after the change: %v in %v", m, time.Since(begin))
+	}
+	if _, m := f.call("GET", id, "", "Prefer", "wait=1, seen=running"); at(m, "properties.executionState") != "running" {
+		t.Errorf("without a change: %v", m)
+	}
 }
 
 func TestOutputFilesAreListedAndStreamed(t *testing.T) {

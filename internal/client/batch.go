@@ -171,7 +171,11 @@ func (c *Client) AwaitJob(ctx context.Context, id string, seen *Job) (*Job, erro
 	const patience = 30
 	asked := time.Now()
 	var j Job
-	err := c.call(ctx, http.MethodGet, id, nil, &j, "Prefer", fmt.Sprint("wait=", patience))
+	prefer := fmt.Sprint("wait=", patience)
+	if seen != nil {
+		prefer += ", seen=" + seen.Properties.State
+	}
+	err := c.call(ctx, http.MethodGet, id, nil, &j, "Prefer", prefer)
 	if err == nil && seen != nil && j.Properties.State == seen.Properties.State {
 		// A server that does not wait is not to be asked all the time.
 		err = rest(ctx, min(time.Second, max(0, 500*time.Millisecond-time.Since(asked))))
