@@ -38,7 +38,11 @@ func (r *runner) loadJobs(ctx context.Context) error {
 		}
 		r.mu.Lock()
 		for _, s := range found {
-			r.see(s)
+			if s.status.ended() && !s.doc.Deleting {
+				r.charge(s)
+			} else {
+				r.see(s)
+			}
 		}
 		r.mu.Unlock()
 		if after == "" {
@@ -46,6 +50,16 @@ func (r *runner) loadJobs(ctx context.Context) error {
 		}
 	}
 	return err
+}
+
+// chargedFor is how long ended jobs count for the order of people; after it they weigh an eighth.
+const chargedFor = 3 * gang.DefaultHalfLife
+
+// charge has a job that ended before this start count for its person.
+func (r *runner) charge(s *sighting) {
+	if st := &s.status; len(st.Nodes) > 0 && !st.Start.IsZero() && st.End.After(st.Start) {
+		r.pool(s.job.clusterKey()).queue.Charge(s.person, len(st.Nodes), st.Start, st.End)
+	}
 }
 
 const loadedAtOnce = 1000
@@ -61,7 +75,7 @@ func (r *runner) loadSome(ctx context.Context, after string) (found []*sighting,
 			if err != nil {
 				return err
 			}
-			if !s.status.ended() || d.Deleting {
+			if !s.status.ended() || d.Deleting || r.room.Now().Sub(s.status.End) < chargedFor {
 				found = append(found, s)
 			}
 		}
@@ -81,10 +95,10 @@ func (r *runner) look(tx *store.Tx, d *store.Doc) (*sighting, error) {
 		r.log.Error("batch: read a job", "job", d.ID, "err", err)
 		s.status.State = stateFailed
 	}
+	s.job = wish.Properties
 	if s.status.ended() {
 		return s, nil
 	}
-	s.job = wish.Properties
 	t, err := terminationOf(tx, d)
 	if t != nil {
 		s.terminate = t.At
