@@ -180,6 +180,10 @@ func TestRealMachines(t *testing.T) {
 	if got := l.sh(1, `su dsvmuser -s /bin/sh -c "`+strings.ReplaceAll(mountCommand(shareKey, "sh"), "/mnt/share", "/etc")+`"`); !strings.Contains(got, "403") {
 		t.Errorf("a user may mount over /etc: %q", got)
 	}
+	unmount := `curl -s -w '%{http_code}\n' --unix-socket /run/lido/host.sock -d target=/mnt/job http://lido/v1/unmount`
+	if got := l.sh(0, strings.ReplaceAll(mountCommand(shareKey, "sh"), "/mnt/share", "/mnt/job")+`; su dsvmuser -s /bin/sh -c "`+unmount+`"; ls /mnt/job; `+unmount+"; ls /mnt/job; "+unmount); got != "mounted\n200\numount: only the machine's root may\n403\na\nnotebooks\n200\n200" {
+		t.Errorf("unmount: %q", got)
+	}
 	if got := l.sh(0, `(bash -c 'exec -a "sshd: dsvmuser@notty" sleep 20' >/dev/null 2>&1 &); sleep 0.1; `+countScript); got != "1" {
 		t.Errorf("sessions: %q, want 1", got)
 	}
