@@ -65,7 +65,7 @@ func toolImage() (v1.Image, error) {
 		w.Write(data)
 	}
 	add(tar.Header{Name: "bin/busybox", Typeflag: tar.TypeReg}, busybox)
-	for _, c := range []string{"sh", "cat", "df", "echo", "env", "hostname", "id", "ls", "sleep", "touch", "wget"} {
+	for _, c := range []string{"sh", "base64", "cat", "df", "echo", "env", "gunzip", "hostname", "id", "ls", "sleep", "tar", "touch", "tr", "wget"} {
 		add(tar.Header{Name: "bin/" + c, Typeflag: tar.TypeSymlink, Linkname: "busybox"}, nil)
 	}
 	add(tar.Header{Name: "etc/tool", Typeflag: tar.TypeReg}, []byte("of the image\n"))

@@ -24,12 +24,12 @@ const (
 )
 
 type submitOptions struct {
-	nodes, processes          int
-	cluster, experiment, name string
-	image, priority           string
-	env, secrets, files       []string
-	mpi, follow, wait         bool
-	output                    *string
+	nodes, processes           int
+	cluster, experiment, name  string
+	image, imageUser, priority string
+	env, secrets, files        []string
+	mpi, follow, wait          bool
+	output                     *string
 }
 
 func newJobSubmitCommand() *cobra.Command {
@@ -86,6 +86,7 @@ func (o *submitOptions) flags(cmd *cobra.Command) {
 	f.StringArrayVar(&o.secrets, "secret", nil, "the same, never shown again; repeatable")
 	f.StringArrayVar(&o.files, "file", nil, "small file or directory to put into the job's directory; repeatable")
 	f.StringVar(&o.image, "image", "", "container image to run in (default: in the node itself)")
+	f.StringVar(&o.imageUser, "image-user", "", "account at the image's registry; its password is in LIDO_IMAGE_PASSWORD")
 	f.StringVar(&o.priority, "priority", "", "low, normal or high")
 	f.BoolVarP(&o.follow, "follow", "f", false, "stream the output until it ends, and exit with its exit code")
 	f.BoolVar(&o.wait, "wait", false, "wait until it ends, and exit with its exit code")
@@ -194,7 +195,11 @@ func (s *submission) fill(spec *client.Spec) error {
 		p["schedulingPriority"] = s.priority
 	}
 	if s.image != "" {
-		p["containerSettings"] = map[string]any{"imageSourceRegistry": map[string]any{"image": s.image}}
+		source := map[string]any{"image": s.image}
+		if s.imageUser != "" {
+			source["credentials"] = map[string]any{"username": s.imageUser, "password": os.Getenv("LIDO_IMAGE_PASSWORD")}
+		}
+		p["containerSettings"] = map[string]any{"imageSourceRegistry": source}
 	}
 	for list, given := range map[string][]string{"environmentVariables": s.env, "secrets": s.secrets} {
 		for _, g := range given {
