@@ -90,3 +90,38 @@ func TestManyJobs(t *testing.T) {
 	g.ended("one")
 	t.Logf("%d jobs: submitted in %v, done in %v; one job alone: %v", jobs, submitted, took, time.Since(began))
 }
+
+// TestJobsOverLostNodes also loses nodes' agents, with all that runs there. A job then runs again, but never more often
+// than it was given nodes, and none is lost.
+func TestJobsOverLostNodes(t *testing.T) {
+	const jobs, nodes = 40, 3
+	g := newRig(t, nodes)
+	effects := filepath.Join(g.dir, "effects")
+	if err := os.Mkdir(effects, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	for i := range jobs {
+		name := fmt.Sprintf("j%d", i)
+		g.submit(name, 1+i%2, custom(fmt.Sprintf("echo $RANDOM >> %s/%s; sleep 0.05", effects, name)), "")
+	}
+	dice := rand.New(rand.NewSource(11))
+	for round := range 25 {
+		time.Sleep(time.Duration(dice.Intn(100)) * time.Millisecond)
+		name := fmt.Sprintf("n%d", dice.Intn(nodes))
+		g.agents[name].stop()
+		if round%3 == 0 {
+			g.down()
+			g.up()
+		}
+		g.startAgent(name)
+	}
+	for i := range jobs {
+		name := fmt.Sprintf("j%d", i)
+		st := g.ended(name)
+		b, _ := os.ReadFile(filepath.Join(effects, name))
+		lost := len(st.Errors) == 1 && st.Errors[0].Code == "NodeRestarted" && st.Retries == maxRetries
+		if n := strings.Count(string(b), "\n"); n > st.Attempt || n == 0 && !lost || st.State != stateSucceeded && !lost {
+			t.Errorf("%s ran %d times: %+v", name, n, st)
+		}
+	}
+}
