@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -96,15 +97,24 @@ func (r *runner) sweep(machine string, a *agent) {
 		return
 	}
 	id := sweepOwner + "/" + uuid.NewString()
-	var b strings.Builder
-	for _, dir := range a.sweep {
-		q := quoteLiteral(dir)
-		b.WriteString("find " + q + " -mindepth 1 -maxdepth 1 ! -name mounts -exec rm -rf {} + ; find " + q + "/mounts -xdev -depth -type d -exec rmdir {} + ; rmdir " + q + "\n")
+	now := a.sweep[:min(len(a.sweep), sweepAtOnce)]
+	var dirs strings.Builder
+	for _, dir := range now {
+		dirs.WriteString(" " + quoteLiteral(dir))
 		a.sweeping[dir] = id
 	}
-	if r.room.Agents.Send(machine, node.Order{Run: &node.Task{ID: id, Job: sweepOwner, Command: "{\n" + b.String() + "} 2>/dev/null; true"}}) == nil {
-		a.sweep = nil
+	if r.room.Agents.Send(machine, node.Order{Run: &node.Task{ID: id, Job: sweepOwner, Command: sweepCommand(dirs.String())}}) == nil {
+		a.sweep = slices.Clone(a.sweep[len(now):])
 	}
+}
+
+// sweepAtOnce is how many directories a command line takes with room to spare.
+const sweepAtOnce = 300
+
+// sweepCommand removes directories with a few processes, however many they are. What is mounted there yet is left alone:
+// of mounts only directories go, and only empty ones.
+func sweepCommand(dirs string) string {
+	return "{ find" + dirs + " -mindepth 1 -maxdepth 1 ! -name mounts -exec rm -rf {} + ; find" + dirs + " -xdev -depth -type d -empty -delete; } 2>/dev/null; true"
 }
 
 func (r *runner) swept(machine, id string) {
@@ -132,7 +142,7 @@ func (r *runner) dirBusy(j *run) bool {
 				break
 			}
 		}
-		busy = busy || a.sweeping[j.plan.Dir] != ""
+		busy = busy || a.sweeping[j.plan.Dir] != "" || slices.Contains(a.sweep, j.plan.Dir)
 	}
 	return busy
 }
