@@ -11,13 +11,22 @@ import (
 	"lido.dev/lido/internal/arm"
 )
 
-// shared returns a directory of others' files that the tests look at where it is; LIDO_TEST_SHARED names it.
+// shared returns a directory of others' files that the tests look at where it is: below LIDO_TEST_SHARED, or beside the
+// project. In CI it has to be there.
 func shared(t *testing.T, dir string) string {
+	t.Helper()
 	root := os.Getenv("LIDO_TEST_SHARED")
 	if root == "" {
-		t.Skip("LIDO_TEST_SHARED names no directory with the API's description")
+		root = filepath.Join("..", "..", "..", "shared")
 	}
-	return filepath.Join(root, dir)
+	dir = filepath.Join(root, dir)
+	if _, err := os.Stat(dir); err != nil {
+		if os.Getenv("CI") == "true" {
+			t.Fatalf("%v: set LIDO_TEST_SHARED", err)
+		}
+		t.Skip(err)
+	}
+	return dir
 }
 
 // example is a call of the API's description.
