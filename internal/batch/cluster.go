@@ -33,6 +33,7 @@ type clusterControl struct {
 
 	seen      string // uid and generation of the wish that was looked at last
 	uid       string
+	keys      clusterKeys
 	offered   map[string]string  // nodes that the scheduler has, with the agent's instance
 	told      map[string]bool    // nodes that the scheduler was told are leaving
 	begun     map[string]string  // set-up tasks that were sent, by id, with the agent's instance
@@ -40,6 +41,8 @@ type clusterControl struct {
 	leaveFrom time.Time          // when a deleted cluster's jobs were told to end
 	evict     map[string]Problem // guarded by all.mu: nodes that are taken for others
 	short     int                // guarded by all.mu: nodes that get no memory
+	taken     int                // guarded by all.mu: nodes of low priority that it took
+	tookAt    time.Time          // guarded by all.mu: when
 	low       bool               // guarded by all.mu: of low priority
 	nodes     []nodeInfo         // guarded by all.mu: as they were written last
 }
@@ -196,10 +199,13 @@ func (ctl *clusterControl) run(ctx context.Context) {
 			wait = min(time.Second<<min(failures, 5), lookEvery)
 			ctl.all.room.Log.Error("batch: cluster", "cluster", ctl.id, "err", err, "again", wait)
 		}
-		pause(ctx, min(2*time.Since(began), time.Second))
+		pause(ctx, min(max(2*time.Since(began), shortRest), time.Second))
 		timer = time.After(min(wait, lookEvery))
 	}
 }
+
+// shortRest is the least pause between passes, so that short jobs that come and go do not keep a controller busy.
+const shortRest = 25 * time.Millisecond
 
 // lookEvery is how often a cluster is looked at when nothing happens.
 const lookEvery = 30 * time.Second
@@ -213,6 +219,7 @@ func (ctl *clusterControl) retire() bool {
 		return false
 	}
 	delete(c.controls, ctl.key)
+	c.wakeLow()
 	for m, key := range c.home {
 		if key == ctl.key {
 			c.forgetMachine(m)

@@ -233,3 +233,28 @@ func TestLowPriorityIsTaken(t *testing.T) {
 		t.Fatalf("later: count %d", p.Count)
 	}
 }
+
+func TestTakeLowOnce(t *testing.T) {
+	f := newFixture(t)
+	c := newClusters(f.Room)
+	nodes := seen(manual(3, ""), 3).ready("a", -1).ready("b", 0).ready("d", 0).Status.Nodes
+	low := &clusterControl{all: c, id: ws + "/clusters/low", key: "low", wake: make(chan struct{}, 1), low: true, nodes: nodes, evict: map[string]Problem{}}
+	by := &clusterControl{all: c, id: ws + "/clusters/first", key: "first", wake: make(chan struct{}, 1), evict: map[string]Problem{}}
+	c.controls = map[string]*clusterControl{"low": low, "first": by}
+	short := []nodeInfo{{Name: "x", Reason: &Problem{Code: codeAllocation}}}
+	by.shortOf(short)
+	clear(low.evict) // it was dropped, and its memory is on its way
+	by.shortOf(short)
+	if len(low.evict) != 0 {
+		t.Errorf("another node is taken for the same shortage: %v", low.evict)
+	}
+	f.now = f.now.Add(evictPatience)
+	by.shortOf(short)
+	if len(low.evict) != 1 {
+		t.Errorf("that was not enough, and no other is taken: %v", low.evict)
+	}
+	by.shortOf(nil)
+	if c.anyShort() {
+		t.Error("still short")
+	}
+}

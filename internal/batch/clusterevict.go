@@ -3,6 +3,7 @@ package batch
 import (
 	"fmt"
 	"slices"
+	"time"
 )
 
 // shortOf notes how many of a cluster's nodes get no memory. A dedicated cluster that lacks some takes nodes of low
@@ -27,10 +28,17 @@ func (ctl *clusterControl) shortOf(nodes []nodeInfo) {
 	}
 	if ctl.short > 0 {
 		c.takeLow(ctl)
+	} else {
+		ctl.taken = 0
 	}
-	for _, other := range c.controls {
-		if other.low {
-			other.wakeUp()
+	c.wakeLow()
+}
+
+// wakeLow wakes the controllers of low priority. The caller holds c.mu.
+func (c *clusters) wakeLow() {
+	for _, ctl := range c.controls {
+		if ctl.low {
+			ctl.wakeUp()
 		}
 	}
 }
@@ -45,21 +53,24 @@ func (c *clusters) anyShort() bool {
 	return false
 }
 
-// takeLow chooses as many nodes of low priority as a dedicated cluster lacks, less those that are on their way. The
+// evictPatience is how long the memory of nodes that were taken may need to get to where it is wanted.
+const evictPatience = 5 * time.Second
+
+// takeLow chooses as many nodes of low priority as a dedicated cluster lacks, less those that it took a moment ago. The
 // caller holds c.mu.
 func (c *clusters) takeLow(by *clusterControl) {
-	pending := 0
-	var low []*clusterControl
-	for _, key := range sortedKeys(c.controls) {
-		if ctl := c.controls[key]; ctl.low {
-			low = append(low, ctl)
-			pending += len(ctl.evict)
-		}
+	now := c.room.Now()
+	if now.Sub(by.tookAt) >= evictPatience {
+		by.taken = 0
 	}
-	for _, ctl := range low {
-		for _, name := range chooseVictims(ctl.nodes, ctl.evict, by.short-pending) {
+	for _, key := range sortedKeys(c.controls) {
+		ctl := c.controls[key]
+		if !ctl.low {
+			continue
+		}
+		for _, name := range chooseVictims(ctl.nodes, ctl.evict, by.short-by.taken) {
 			ctl.evict[name] = Problem{Code: codePreempted, Message: fmt.Sprintf("The node '%s' of low priority was taken for the dedicated cluster '%s'.", name, namesOf(by.id).Parent)}
-			pending++
+			by.taken, by.tookAt = by.taken+1, now
 		}
 	}
 }

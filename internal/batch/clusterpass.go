@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,7 +36,10 @@ func (ctl *clusterControl) read(ctx context.Context) (*clusterDoc, error) {
 	if err != nil || d.Deleting {
 		return d, err
 	}
-	d.keys, err = r.clusterKeys(ctx, d.ID, d.UID)
+	if ctl.uid != d.UID || ctl.keys.Private == "" {
+		ctl.keys, err = r.clusterKeys(ctx, d.ID, d.UID)
+	}
+	d.keys = ctl.keys
 	return d, err
 }
 
@@ -78,9 +82,12 @@ func (ctl *clusterControl) view(d *clusterDoc, machines []Machine) *clusterView 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ctl.low = d.wish.VMPriority == priorityLow
-	v.Evict = maps.Clone(ctl.evict)
 	v.Short = ctl.low && c.anyShort()
 	here := map[string]bool{}
+	maps.DeleteFunc(ctl.evict, func(name string, _ Problem) bool {
+		return !slices.ContainsFunc(machines, func(m Machine) bool { return m.Name == name })
+	})
+	v.Evict = maps.Clone(ctl.evict)
 	for _, m := range machines {
 		if m.ID == "" {
 			continue
@@ -213,6 +220,7 @@ func (ctl *clusterControl) remove(ctx context.Context, d *clusterDoc) (again tim
 	soon := now.Add(200 * time.Millisecond)
 	if ctl.leaveFrom.IsZero() {
 		ctl.leaveFrom = now
+		ctl.shortOf(nil)
 		for _, name := range sortedKeys(ctl.offered) {
 			ctl.all.room.jobs.nodeLeaving(ctl.key, name, leaveTerminate)
 		}
