@@ -19,7 +19,9 @@ type ledger struct {
 	waiting map[string]bool // uids of instances that were refused memory and have not got any since
 }
 
-func newLedger(limit int64) *ledger { return &ledger{limit: limit, byUID: map[string]int64{}, waiting: map[string]bool{}} }
+func newLedger(limit int64) *ledger {
+	return &ledger{limit: limit, byUID: map[string]int64{}, waiting: map[string]bool{}}
+}
 
 // reserve takes memory for an instance, or says why it cannot. What the instance has already is counted.
 func (l *ledger) reserve(uid string, bytes int64, size string) error {
