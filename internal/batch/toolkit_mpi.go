@@ -39,7 +39,7 @@ const mpiShell = "OMPI_MCA_plm_rsh_agent"
 // mpiSettings are Open MPI's, by environment variables. Nodes' ssh keys were made with the cluster; machines on one
 // host cannot copy from each other's memory.
 var mpiSettings = map[string]string{
-	mpiShell: "/run/lido/lido node rsh", // ssh, and the daemons there are of the job
+	mpiShell: node.Program + " node rsh", // ssh, and the daemons there are of the job
 	"OMPI_MCA_btl_vader_single_copy_mechanism": "none",
 	"OMPI_MCA_rmaps_base_oversubscribe":        "1",
 	"OMPI_MCA_mpi_yield_when_idle":             "1",

@@ -154,7 +154,7 @@ func RemoteShell(job string, args []string) ([]string, error) {
 	}
 	command := strings.Join(args[1:], " ")
 	if job != "" {
-		command = "/run/lido/lido node enter '" + strings.ReplaceAll(job, "'", `'\''`) + "' || exit 1; " + command
+		command = Program + " node enter '" + strings.ReplaceAll(job, "'", `'\''`) + "' || exit 1; " + command
 	}
 	return append(ssh, args[0], command), nil
 }

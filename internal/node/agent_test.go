@@ -334,7 +334,7 @@ func BenchmarkTrue(b *testing.B) {
 
 func TestRemoteShell(t *testing.T) {
 	got, err := RemoteShell("j'1", []string{"-x", "-l", "me", "host", "PATH=/x ;", "orted -a"})
-	want := `ssh -q -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -x -l me host /run/lido/lido node enter 'j'\''1' || exit 1; PATH=/x ; orted -a`
+	want := `ssh -q -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -x -l me host /usr/local/bin/lido-node node enter 'j'\''1' || exit 1; PATH=/x ; orted -a`
 	if err != nil || strings.Join(got, " ") != want {
 		t.Errorf("%q %v", got, err)
 	}

@@ -179,13 +179,13 @@ func (p *realPair) testTree(t *testing.T) {
 // testEnter has a process come into a job by itself, as MPI's daemons do, and ends it with the job.
 func (p *realPair) testEnter(t *testing.T) {
 	p.run(Task{ID: "enter", Job: "en'ter", User: admin})
-	p.sh(`su ` + admin + ` -c "setsid bash -c '/run/lido/lido node enter \"en'\\''ter\" || exit 1; exec -a stray-of-job sleep 1000' >/tmp/entered 2>&1 & sleep 0.3"`)
+	p.sh(`su ` + admin + ` -c "setsid bash -c '/usr/local/bin/lido-node node enter \"en'\\''ter\" || exit 1; exec -a stray-of-job sleep 1000' >/tmp/entered 2>&1 & sleep 0.3"`)
 	if got := p.sh("cat /tmp/entered; pgrep -fc stray-of-jo[b]; cat /proc/$(pgrep -f stray-of-jo[b])/cgroup | grep -c entered"); got != "1\n1" {
 		t.Errorf("entered: %s", got)
 	}
 	p.send(Order{Forget: []string{"enter"}})
 	p.run(Task{ID: "after", Job: "after", Command: "sleep 0.2"})
-	if got := p.sh("pgrep -fc stray-of-jo[b]; su " + admin + " -c '/run/lido/lido node enter none; echo $?'"); got != "0\nlido node: enter job \"none\": job \"none\" has no part in this node now\n1" {
+	if got := p.sh("pgrep -fc stray-of-jo[b]; su " + admin + " -c '/usr/local/bin/lido-node node enter none; echo $?'"); got != "0\nlido node: enter job \"none\": job \"none\" has no part in this node now\n1" {
 		t.Errorf("left: %s", got)
 	}
 }

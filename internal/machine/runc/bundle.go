@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"lido.dev/lido/internal/machine"
 )
@@ -89,9 +90,20 @@ func (e *Engine) bundleMounts(r *record) []specs.Mount {
 	}
 	if r.Spec.HostDir != "" {
 		mounts = append(mounts, specs.Mount{Destination: machine.GuestDir, Type: "bind", Source: r.Spec.HostDir,
-			Options: []string{"bind", "nosuid", "nodev"}}) // programs there are the host's: nobody in the machine can write it
+			Options: hostDirOptions(r.Spec.HostDir)}) // programs there are the host's: nobody in the machine can write it
 	}
 	return append(mounts, e.lxcfsMounts()...)
+}
+
+// hostDirOptions are the flags of a machine's HostDir. Programs in it may be run if the host may run them there: most
+// have /run noexec, and the kernel lets no user namespace take that flag away.
+func hostDirOptions(dir string) []string {
+	options := []string{"bind", "nosuid", "nodev"}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil || fs.Flags&unix.ST_NOEXEC != 0 {
+		options = append(options, "noexec")
+	}
+	return options
 }
 
 // resources limits the machine to its size. CPUs are bought as whole ones where they can be, so that programs that
