@@ -2,33 +2,15 @@ package rig
 
 import (
 	"context"
-	"encoding/json"
 	"os"
 	"path/filepath"
 
-	"lido.dev/lido/internal/azenv"
 	"lido.dev/lido/internal/client"
 	"lido.dev/lido/internal/image"
 )
 
 // Client returns a client of the lido, signed in as its admin.
-func (l *Lido) Client(ctx context.Context) (*client.Client, error) {
-	return client.New(ctx, func(ctx context.Context) (s azenv.Session, err error) {
-		ca, err := os.ReadFile(filepath.Join(l.data, "ca", "ca.pem"))
-		if err != nil {
-			return s, err
-		}
-		var admin struct{ User, Password string }
-		data, err := os.ReadFile(filepath.Join(l.data, "admin.json"))
-		if err == nil {
-			err = json.Unmarshal(data, &admin)
-		}
-		if err != nil {
-			return s, err
-		}
-		return azenv.SignIn(ctx, azenv.Server{URL: l.url, CA: ca}, azenv.Login{User: admin.User, Password: admin.Password})
-	})
-}
+func (l *Lido) Client(ctx context.Context) (*client.Client, error) { return client.New(ctx, l.signIn) }
 
 // Image returns one of lido's images, built if it is not in dir; an empty dir means the tests' cache.
 func Image(ctx context.Context, dir, name string) (image.Rootfs, error) {

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +19,8 @@ import (
 	"strings"
 	"time"
 
+	"lido.dev/lido/internal/azenv"
+	"lido.dev/lido/internal/identity"
 	"lido.dev/lido/internal/image"
 )
 
@@ -79,10 +80,7 @@ func (l *Lido) start(ctx context.Context, o Options) error {
 	}
 	l.url = m[1]
 	l.PID, _ = strconv.Atoi(m[2])
-	if err := l.trust(); err != nil {
-		return err
-	}
-	return l.signIn(ctx)
+	return l.open(ctx)
 }
 
 // placeImage links an image's files into the data directory, so that it need not be built.
@@ -113,53 +111,34 @@ func (l *Lido) command(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
-func (l *Lido) trust() error {
-	pems, err := filepath.Glob(filepath.Join(l.data, "ca", "*.crt"))
-	if more, _ := filepath.Glob(filepath.Join(l.data, "ca", "*.pem")); err == nil {
-		pems = append(pems, more...)
+// signIn signs in as the admin.
+func (l *Lido) signIn(ctx context.Context) (s azenv.Session, err error) {
+	ca, err := os.ReadFile(filepath.Join(l.data, "ca", "ca.pem"))
+	if err != nil {
+		return s, err
 	}
-	pool := x509.NewCertPool()
-	for _, p := range pems {
-		data, err := os.ReadFile(p)
-		if err != nil {
-			return err
-		}
-		pool.AppendCertsFromPEM(data)
-	}
-	l.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}, MaxIdleConnsPerHost: 16}}
-	return nil
-}
-
-func (l *Lido) signIn(ctx context.Context) error {
-	var admin struct{ User, Password string }
-	data, err := os.ReadFile(filepath.Join(l.data, "admin.json"))
+	var admin identity.AdminCredentials
+	data, err := os.ReadFile(identity.AdminFile(l.data))
 	if err == nil {
 		err = json.Unmarshal(data, &admin)
 	}
 	if err != nil {
-		return err
+		return s, err
 	}
-	form := url.Values{"grant_type": {"password"}, "username": {admin.User}, "password": {admin.Password},
-		"client_id": {"04b07795-8ddb-461a-bbee-02f9e1bf7b46"}, "resource": {l.url}}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, l.url+"/adfs/oauth2/token", strings.NewReader(form.Encode()))
+	return azenv.SignIn(ctx, azenv.Server{URL: l.url, CA: ca}, azenv.Login{User: admin.User, Password: admin.Password})
+}
+
+// open signs in, for Do, and makes the resource group.
+func (l *Lido) open(ctx context.Context) error {
+	s, err := l.signIn(ctx)
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	var token struct {
-		AccessToken string `json:"access_token"`
-	}
-	if err := l.send(req, &token); err != nil {
-		return err
-	}
-	l.token = token.AccessToken
-	var subs struct {
-		Value []struct{ ID string }
-	}
-	if err := l.Do(ctx, http.MethodGet, "/subscriptions", nil, &subs); err != nil {
-		return err
-	}
-	l.group = subs.Value[0].ID + "/resourceGroups/bench"
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(s.Server.CA)
+	l.http = &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, MaxIdleConnsPerHost: 16}}
+	l.token = s.Token
+	l.group = "/subscriptions/" + s.Subscription + "/resourceGroups/bench"
 	return l.Do(ctx, http.MethodPut, l.group, map[string]any{"location": "local"}, nil)
 }
 
