@@ -63,9 +63,6 @@ func newClusterListCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		if clusters == nil {
-			clusters = []client.Cluster{}
-		}
 		st := styleOf(cmd.OutOrStdout())
 		var rows []string
 		for i := range clusters {
@@ -171,9 +168,6 @@ func newClusterNodesCommand() *cobra.Command {
 			logins, err := w.Client.Logins(cmd.Context(), id)
 			if err != nil {
 				return err
-			}
-			if logins == nil {
-				logins = []client.Login{}
 			}
 			var rows []string
 			for _, l := range logins {

@@ -79,9 +79,6 @@ func newJobListCommand() *cobra.Command {
 }
 
 func printJobs(w io.Writer, output string, jobs []client.Job) error {
-	if jobs == nil {
-		jobs = []client.Job{}
-	}
 	st := styleOf(w)
 	var rows []string
 	for i := range jobs {

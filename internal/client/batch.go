@@ -193,7 +193,7 @@ func (c *Client) Cluster(ctx context.Context, id string) (*Cluster, error) {
 func (w Workspace) Clusters(ctx context.Context) ([]Cluster, error) {
 	all, err := list[Cluster](ctx, w.Client, http.MethodGet, w.ID+"/clusters")
 	if NotFound(err) {
-		return nil, nil
+		return []Cluster{}, nil
 	}
 	return all, err
 }
@@ -204,7 +204,7 @@ func (w Workspace) Jobs(ctx context.Context, experiment string) ([]Job, error) {
 	if experiment == "" {
 		found, err := list[struct{ Name string }](ctx, w.Client, http.MethodGet, w.ID+"/experiments")
 		if NotFound(err) {
-			return nil, nil
+			return []Job{}, nil
 		}
 		if err != nil {
 			return nil, err
@@ -214,7 +214,7 @@ func (w Workspace) Jobs(ctx context.Context, experiment string) ([]Job, error) {
 			experiments = append(experiments, e.Name)
 		}
 	}
-	var all []Job
+	all := []Job{}
 	for _, e := range experiments {
 		jobs, err := list[Job](ctx, w.Client, http.MethodGet, w.ID+"/experiments/"+e+"/jobs")
 		if err != nil && !NotFound(err) {

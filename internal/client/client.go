@@ -93,6 +93,17 @@ func versionOf(id string) string {
 	return ""
 }
 
+// withVersion gives a path an api-version, if it has none: links to more of a list do.
+func withVersion(path string) string {
+	switch {
+	case strings.Contains(path, "api-version="):
+		return path
+	case strings.Contains(path, "?"):
+		return path + "&api-version=" + versionOf(path)
+	}
+	return path + "?api-version=" + versionOf(path)
+}
+
 // call makes one request, and signs in again for it if need be. path is a resource id, with a query if it has one; out
 // may be nil.
 func (c *Client) call(ctx context.Context, method, path string, in, out any, header ...string) error {
@@ -116,11 +127,7 @@ func (c *Client) callOnce(ctx context.Context, method, path string, in, out any,
 		}
 		body = bytes.NewReader(b)
 	}
-	sep := "?"
-	if strings.Contains(path, "?") {
-		sep = "&"
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.session.Server.URL+path+sep+"api-version="+versionOf(path), body)
+	req, err := http.NewRequestWithContext(ctx, method, c.session.Server.URL+withVersion(path), body)
 	if err != nil {
 		return err
 	}
@@ -169,9 +176,9 @@ type page[T any] struct {
 	NextLink string `json:"nextLink"`
 }
 
-// list reads a whole list.
+// list reads a whole list. One without elements is not nil: it is shown as JSON.
 func list[T any](ctx context.Context, c *Client, method, path string) ([]T, error) {
-	var all []T
+	all := []T{}
 	for path != "" {
 		var p page[T]
 		if err := c.call(ctx, method, path, nil, &p); err != nil {
@@ -182,24 +189,9 @@ func list[T any](ctx context.Context, c *Client, method, path string) ([]T, erro
 		if p.NextLink != "" && !ok {
 			return nil, fmt.Errorf("the list goes on at %s, which is not the server %s", p.NextLink, c.session.Server.URL)
 		}
-		path, method = withoutVersion(rest), http.MethodGet
+		path, method = rest, http.MethodGet
 	}
 	return all, nil
-}
-
-// withoutVersion takes api-version, which call adds, from a link's query.
-func withoutVersion(link string) string {
-	path, query, _ := strings.Cut(link, "?")
-	var kept []string
-	for _, p := range strings.Split(query, "&") {
-		if p != "" && !strings.HasPrefix(strings.ToLower(p), "api-version=") {
-			kept = append(kept, p)
-		}
-	}
-	if len(kept) == 0 {
-		return path
-	}
-	return path + "?" + strings.Join(kept, "&")
 }
 
 // provisioned is what every resource says of its own making.

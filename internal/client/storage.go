@@ -73,17 +73,13 @@ func (c *Client) withKey(ctx context.Context, a accountAnswer) (Account, error) 
 
 // EnsureShare makes a file share of an account, if it is not there.
 func (c *Client) EnsureShare(ctx context.Context, a Account, share string) error {
-	id := a.ID + "/fileServices/default/shares/" + share
-	if err := c.call(ctx, http.MethodGet, id, nil, nil); !NotFound(err) {
-		return err
-	}
-	return c.Put(ctx, id, map[string]any{"properties": map[string]any{}})
+	return c.ensure(ctx, a.ID+"/fileServices/default/shares/"+share, map[string]any{"properties": map[string]any{}})
 }
 
 // location is where what the client makes is said to be; lido has one.
 const location = "local"
 
-// Ensure makes a resource of a workspace's path (group, workspace, experiment), if it is not there.
+// ensure makes a resource, if it is not there.
 func (c *Client) ensure(ctx context.Context, id string, body any) error {
 	if err := c.call(ctx, http.MethodGet, id, nil, nil); !NotFound(err) {
 		return err
