@@ -68,13 +68,18 @@ type sharesForCompute struct{ *storage.Room }
 
 func (s sharesForCompute) Authorize(ctx context.Context, account, key, share string) (string, error) {
 	dir, err := s.Room.Authorize(ctx, account, key, share)
+	return dir, mountRefusal(err)
+}
+
+// mountRefusal is a refusal of storage in the words of compute.
+func mountRefusal(err error) error {
 	switch {
 	case errors.Is(err, storage.ErrWrongKey), errors.Is(err, storage.ErrNoAccount):
-		return "", fmt.Errorf("%w: %w", compute.ErrWrongKey, err)
+		return fmt.Errorf("%w: %w", compute.ErrWrongKey, err)
 	case errors.Is(err, storage.ErrNoShare):
-		return "", fmt.Errorf("%w: %w", compute.ErrNoShare, err)
+		return fmt.Errorf("%w: %w", compute.ErrNoShare, err)
 	}
-	return dir, err
+	return err
 }
 
 // EnsureUserDir makes a user's directory on a share.

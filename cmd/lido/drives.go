@@ -91,14 +91,8 @@ func (d *drives) DropServer(ctx context.Context, uid string) error {
 
 // Container is ContainerDir for machines.
 func (d *drives) Container(ctx context.Context, account, key, container string) (string, error) {
-	dir, err := d.ContainerDir(ctx, account, key, container)
-	switch {
-	case errors.Is(err, storage.ErrWrongKey), errors.Is(err, storage.ErrNoAccount):
-		return "", fmt.Errorf("%w: %w", compute.ErrWrongKey, err)
-	case errors.Is(err, storage.ErrNoShare):
-		return "", fmt.Errorf("%w: %w", compute.ErrNoShare, err)
-	}
-	return dir, err
+	dir, err := d.storage.AuthorizeContainer(ctx, account, key, container)
+	return dir, mountRefusal(err)
 }
 
 // Server is ServerDir for machines, which show the server's key.
