@@ -87,7 +87,7 @@ func (m *Room) markCanceled(tx *store.Tx, d *store.Doc, st *status) error {
 
 // validate says whether a deployment could be started.
 func (m *Room) validate(ctx context.Context, r *arm.Request) (*arm.Response, error) {
-	rec, plan, err := m.check(ctx, r, 0)
+	rec, plan, err := m.check(ctx, r)
 	if err != nil {
 		return nil, err
 	}

@@ -16,18 +16,18 @@ import (
 const maxNested = 8
 
 // check reads the request for a deployment, expands its template, and looks over what it would deploy, deployments
-// nested in it included. depth is how many deployments are around it.
-func (m *Room) check(ctx context.Context, r *arm.Request, depth int) (*record, *template.Plan, error) {
-	return m.checkWithin(ctx, r, depth, nil)
+// nested in it included.
+func (m *Room) check(ctx context.Context, r *arm.Request) (*record, *template.Plan, error) {
+	return m.checkWithin(ctx, r, 0, nil)
 }
 
-// checkWithin is check inside of a deployment that makes the groups coming.
+// checkWithin is check inside of depth deployments that make the groups coming.
 func (m *Room) checkWithin(ctx context.Context, r *arm.Request, depth int, coming groups) (*record, *template.Plan, error) {
 	rec, err := m.newRecord(ctx, r, coming)
 	if err != nil {
 		return nil, nil, err
 	}
-	if depth > 0 && rec.Mode == modeComplete {
+	if rec.Parent != "" && rec.Mode == modeComplete {
 		return nil, nil, arm.BadRequest("InvalidTemplate", "properties.mode", "Deployment template validation failed: 'The nested deployment '%s' has the mode 'Complete'. Only the outermost deployment can have it; use 'Incremental'.'.", r.ID.Name())
 	}
 	plan, err := m.expanded(rec)
@@ -234,7 +234,7 @@ func (m *Room) checkNested(ctx context.Context, r *arm.Request, rec *record, p *
 	inner.ID = arm.ParsePath(p.ID)
 	var err error
 	if inner.Body, inner.Secrets, err = requestBody(rec, p, p.Body); err == nil {
-		_, _, err = m.checkWithin(ctx, &inner, depth+1, coming)
+		_, _, err = m.checkWithin(nestedContext(ctx, rec.ID), &inner, depth+1, coming)
 	}
 	if err == nil {
 		return nil

@@ -561,6 +561,17 @@ func TestCompleteKeepsNested(t *testing.T) {
 	if code, m, _ := l.call("PUT", deployments+"outer", `{"properties": {"mode": "Incremental", `+nested("Complete")+`}}`); code != 400 || !strings.Contains(pretty(m), "outermost") {
 		t.Errorf("%d %s", code, pretty(m))
 	}
+	late := strings.Replace(nested("Complete"), `"mode": "Complete",`, `"mode": "Complete", "parameters": {"of": {"value": "[reference(resourceId('Test.Zoo/nets', 'kept'), '2022-01-01', 'full').name]"}},
+			"expressionEvaluationOptions": {"scope": "inner"},`, 1)
+	late = strings.Replace(late, `"resources": [{"type": "Test.Zoo/nets"`, `"parameters": {"of": {"type": "string"}}, "resources": [{"type": "Test.Zoo/nets"`, 1)
+	l.ok("PUT", nets+"stray", `{"location":"local"}`)
+	if _, d := l.deploy("outer", `"mode": "Incremental", `+late); at(d, "properties", "provisioningState") != "Failed" || !strings.Contains(pretty(d), "outermost") {
+		t.Errorf("late: %s", pretty(d))
+	}
+	l.ok("GET", nets+"stray", "")
+	if code, m, _ := l.call("POST", deployments+"outer/whatIf", `{"properties": {"mode": "Incremental", `+late+`}}`); code != 400 || !strings.Contains(pretty(m), "outermost") {
+		t.Errorf("late, what-if: %d %s", code, pretty(m))
+	}
 }
 
 // TestTypesOfLateDeployments: a nested deployment that cannot be worked out yet is refused for its types all the same.

@@ -24,7 +24,7 @@ func deploymentNotFound(err error, id arm.ID) error {
 
 // putDeployment checks a deployment and starts it.
 func (m *Room) putDeployment(ctx context.Context, r *arm.Request) (*arm.Response, error) {
-	rec, plan, err := m.check(ctx, r, 0)
+	rec, plan, err := m.check(ctx, r)
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ func readOnError(rec *record, n *template.Node) error {
 	return nil
 }
 
-// nestedMark marks the context of requests that a deployment sends: what they start is nested in it.
+// nestedMark marks the context of requests that a deployment sends, or would send: what they start is nested in it.
 type nestedMark struct{}
 
 func nestedContext(ctx context.Context, parent string) context.Context {

@@ -29,7 +29,7 @@ func (m *Room) whatIf(ctx context.Context, r *arm.Request) (*arm.Response, error
 		format := body.At("properties", "whatIfSettings", "resultFormat").Str()
 		w.idsOnly = strings.EqualFold(format, "ResourceIdOnly")
 	}
-	rec, err := w.plan(r, 0, nil)
+	rec, err := w.plan(ctx, r, 0, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -56,8 +56,8 @@ type forecast struct {
 }
 
 // plan adds the changes of one deployment.
-func (w *forecast) plan(r *arm.Request, depth int, coming groups) (*record, error) {
-	rec, plan, err := w.checkWithin(w.ctx, r, depth, coming)
+func (w *forecast) plan(ctx context.Context, r *arm.Request, depth int, coming groups) (*record, error) {
+	rec, plan, err := w.checkWithin(ctx, r, depth, coming)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (w *forecast) nested(rec *record, p *template.Resource, body template.Value
 	if inner.Body, inner.Secrets, err = requestBody(rec, p, body); err != nil {
 		return err
 	}
-	_, err = w.plan(&inner, depth+1, coming)
+	_, err = w.plan(nestedContext(w.ctx, rec.ID), &inner, depth+1, coming)
 	return err
 }
 
