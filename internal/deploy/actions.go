@@ -87,17 +87,17 @@ func (m *Room) markCanceled(tx *store.Tx, d *store.Doc, st *status) error {
 
 // validate says whether a deployment could be started.
 func (m *Room) validate(ctx context.Context, r *arm.Request) (*arm.Response, error) {
-	rec, plan, err := m.check(ctx, r)
+	c, err := m.check(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.preflight(ctx, r, rec, plan); err != nil {
+	if err := m.preflight(ctx, r, c); err != nil {
 		return nil, err
 	}
-	st := m.newStatus(rec, plan)
+	st := m.newStatus(c.rec, c.plan)
 	st.ProvisioningState, st.Ended = arm.Succeeded, st.Started
 	var ids []map[string]any
-	for _, p := range plan.Resources {
+	for _, p := range c.plan.Resources {
 		if !p.Skipped && !p.Existing {
 			ids = append(ids, map[string]any{"id": p.ID})
 		}

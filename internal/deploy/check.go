@@ -15,39 +15,48 @@ import (
 // maxNested is how deep deployments may nest.
 const maxNested = 8
 
+// checked is a deployment that was looked over.
+type checked struct {
+	rec    *record
+	plan   *template.Plan
+	depth  int                             // how many deployments are around it
+	coming groups                          // what it and those around it make
+	nested map[*template.Resource]*checked // those in it that can be worked out beforehand
+}
+
 // check reads the request for a deployment, expands its template, and looks over what it would deploy, deployments
 // nested in it included.
-func (m *Room) check(ctx context.Context, r *arm.Request) (*record, *template.Plan, error) {
+func (m *Room) check(ctx context.Context, r *arm.Request) (*checked, error) {
 	return m.checkWithin(ctx, r, 0, nil)
 }
 
 // checkWithin is check inside of depth deployments that make the groups coming.
-func (m *Room) checkWithin(ctx context.Context, r *arm.Request, depth int, coming groups) (*record, *template.Plan, error) {
+func (m *Room) checkWithin(ctx context.Context, r *arm.Request, depth int, coming groups) (*checked, error) {
 	rec, err := m.newRecord(ctx, r, coming)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	if rec.Parent != "" && rec.Mode == modeComplete {
-		return nil, nil, arm.BadRequest("InvalidTemplate", "properties.mode", "Deployment template validation failed: 'The nested deployment '%s' has the mode 'Complete'. Only the outermost deployment can have it; use 'Incremental'.'.", r.ID.Name())
+		return nil, arm.BadRequest("InvalidTemplate", "properties.mode", "Deployment template validation failed: 'The nested deployment '%s' has the mode 'Complete'. Only the outermost deployment can have it; use 'Incremental'.'.", r.ID.Name())
 	}
 	plan, err := m.expanded(rec)
 	if err != nil {
-		return nil, nil, fromTemplate(err)
+		return nil, fromTemplate(err)
 	}
-	coming = coming.with(plan)
+	c := &checked{rec: rec, plan: plan, depth: depth, coming: coming.with(plan), nested: map[*template.Resource]*checked{}}
 	var wrong []*arm.Error
 	for _, p := range plan.Resources {
 		if p.Skipped || p.Existing {
 			continue
 		}
-		if e := m.checkResource(ctx, r, rec, p, depth, coming); e != nil {
+		if e := m.checkResource(ctx, r, c, p); e != nil {
 			wrong = append(wrong, e)
 		}
 	}
 	if wrong == nil {
-		return rec, plan, nil
+		return c, nil
 	}
-	return nil, nil, notValid(r, wrong)
+	return nil, notValid(r, wrong)
 }
 
 // notValid is the error of a deployment that cannot be started, with one detail for each resource that stands against it.
@@ -59,17 +68,17 @@ func notValid(r *arm.Request, wrong []*arm.Error) *arm.Error {
 
 // preflight asks the types about the resources for which all that they depend on is there already: what they refuse now they
 // will refuse later.
-func (m *Room) preflight(ctx context.Context, r *arm.Request, rec *record, plan *template.Plan) error {
+func (m *Room) preflight(ctx context.Context, r *arm.Request, c *checked) error {
 	var wrong []*arm.Error
-	there, err := m.there(ctx, plan)
+	there, err := m.there(ctx, c.plan)
 	if err != nil {
 		return err
 	}
-	for _, p := range plan.Resources {
+	for _, p := range c.plan.Resources {
 		if p.Skipped || p.Existing || p.OnlyIfNew || !p.Known() || !allIn(there, p.DependsOn) {
 			continue
 		}
-		err := m.rehearse(ctx, r, rec, p, p.Body, func(*store.Tx, *store.Doc) error { return nil })
+		err := m.rehearse(ctx, r, c.rec, p, p.Body, func(*store.Tx, *store.Doc) error { return nil })
 		if e := (*arm.Error)(nil); errors.As(err, &e) && e.Status == http.StatusBadRequest {
 			wrong = append(wrong, about(p.ID, e))
 		}
@@ -129,8 +138,8 @@ func (m *Room) rehearse(ctx context.Context, r *arm.Request, rec *record, p *tem
 	return t.Rehearse(ctx, put, see)
 }
 
-// checkResource says what can be said against one resource before it is deployed.
-func (m *Room) checkResource(ctx context.Context, r *arm.Request, rec *record, p *template.Resource, depth int, coming groups) *arm.Error {
+// checkResource says what can be said against one resource of c before it is deployed.
+func (m *Room) checkResource(ctx context.Context, r *arm.Request, c *checked, p *template.Resource) *arm.Error {
 	id := arm.ParsePath(p.ID)
 	t := m.Server.Lookup(id.Type())
 	if t == nil || t.Put == nil {
@@ -149,11 +158,16 @@ func (m *Room) checkResource(ctx context.Context, r *arm.Request, rec *record, p
 	if !p.Known() {
 		return m.checkTypes(p)
 	}
-	if depth >= maxNested {
+	if c.depth >= maxNested {
 		e := arm.BadRequest("InvalidTemplate", p.ID, "Deployment template validation failed: 'Deployments nest more than %d levels deep at '%s'.'.", maxNested, p.ID)
 		return e
 	}
-	return m.checkNested(ctx, r, rec, p, depth, coming)
+	inner, err := m.checkNested(ctx, r, c, p, p.Body)
+	if err != nil {
+		return about(p.ID, arm.AsError(err))
+	}
+	c.nested[p] = inner
+	return nil
 }
 
 // checkTypes looks over the types in the template of a nested deployment that cannot be worked out yet, for what hopeless
@@ -229,17 +243,15 @@ func (g groups) with(plan *template.Plan) groups {
 	return out
 }
 
-func (m *Room) checkNested(ctx context.Context, r *arm.Request, rec *record, p *template.Resource, depth int, coming groups) *arm.Error {
+// checkNested is check of a deployment in c.
+func (m *Room) checkNested(ctx context.Context, r *arm.Request, c *checked, p *template.Resource, body template.Value) (*checked, error) {
 	inner := *r
 	inner.ID = arm.ParsePath(p.ID)
 	var err error
-	if inner.Body, inner.Secrets, err = requestBody(rec, p, p.Body); err == nil {
-		_, _, err = m.checkWithin(nestedContext(ctx, rec.ID), &inner, depth+1, coming)
+	if inner.Body, inner.Secrets, err = requestBody(c.rec, p, body); err != nil {
+		return nil, err
 	}
-	if err == nil {
-		return nil
-	}
-	return about(p.ID, arm.AsError(err))
+	return m.checkWithin(nestedContext(ctx, c.rec.ID), &inner, c.depth+1, c.coming)
 }
 
 // requestBody is what is sent to a resource's type, and the paths of the secrets in it. A nested deployment's relative

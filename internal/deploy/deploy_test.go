@@ -1,6 +1,7 @@
 package deploy
 
 import (
+	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -337,6 +338,31 @@ func TestWhatIf(t *testing.T) {
 	idsOnly := zooProperties + `, "whatIfSettings": {"resultFormat": "ResourceIdOnly"}`
 	if got := changes(strings.Replace(idsOnly, `"name": "net"`, `"name": "web"`, 1)); got["lion"] != "Deploy" || got["web"] != "Create" || got["stray"] != "Ignore" {
 		t.Errorf("ids only: %v", got)
+	}
+}
+
+// counted counts how often something is fetched.
+type counted struct {
+	Fetcher
+	n int
+}
+
+func (c *counted) Fetch(ctx context.Context, url string) ([]byte, error) {
+	c.n++
+	return c.Fetcher.Fetch(ctx, url)
+}
+
+// TestWhatIfFetchesOnce: what-if gets a nested template once, however deep it is.
+func TestWhatIfFetchesOnce(t *testing.T) {
+	l := newLido(t)
+	fetched := &counted{Fetcher: files{"https://example.org/deep.json": `{` + head + `"resources": [{"type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "deep", "location": "local"}]}`}}
+	l.room.Fetcher = fetched
+	nested := func(name, properties string) string {
+		return `{` + head + `"resources": [{"type": "Microsoft.Resources/deployments", "apiVersion": "2021-04-01", "name": "` + name + `", "properties": {"mode": "Incremental", ` + properties + `}}]}`
+	}
+	m := l.ok("POST", deployments+"x/whatIf", `{"properties": {"mode": "Incremental", "template": `+nested("middle", `"template": `+nested("inner", `"templateLink": {"uri": "https://example.org/deep.json"}`))+`}}`)
+	if changes, _ := at(m, "properties", "changes").([]any); len(changes) != 1 || at(changes[0], "after", "name") != "deep" || fetched.n != 1 {
+		t.Errorf("fetched %d times: %s", fetched.n, pretty(m))
 	}
 }
 

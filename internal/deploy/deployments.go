@@ -24,10 +24,11 @@ func deploymentNotFound(err error, id arm.ID) error {
 
 // putDeployment checks a deployment and starts it.
 func (m *Room) putDeployment(ctx context.Context, r *arm.Request) (*arm.Response, error) {
-	rec, plan, err := m.check(ctx, r)
+	c, err := m.check(ctx, r)
 	if err != nil {
 		return nil, err
 	}
+	rec := c.rec
 	resp := &arm.Response{Status: http.StatusCreated}
 	err = m.store.Update(ctx, func(tx *store.Tx) error {
 		old, err := tx.Get(rec.ID)
@@ -56,7 +57,7 @@ func (m *Room) putDeployment(ctx context.Context, r *arm.Request) (*arm.Response
 				return err
 			}
 		}
-		return m.begin(tx, r, rec, plan, resp)
+		return m.begin(tx, r, rec, c.plan, resp)
 	})
 	if err != nil {
 		return nil, err

@@ -29,12 +29,15 @@ func (m *Room) whatIf(ctx context.Context, r *arm.Request) (*arm.Response, error
 		format := body.At("properties", "whatIfSettings", "resultFormat").Str()
 		w.idsOnly = strings.EqualFold(format, "ResourceIdOnly")
 	}
-	rec, err := w.plan(ctx, r, 0, nil)
+	c, err := m.check(ctx, r)
 	if err != nil {
 		return nil, err
 	}
+	if err := w.deployment(c); err != nil {
+		return nil, err
+	}
 	if r.ID.Group() != "" {
-		err = w.rest(rec)
+		err = w.rest(c.rec)
 	}
 	if err != nil {
 		return nil, err
@@ -55,31 +58,26 @@ type forecast struct {
 	seen    map[string]bool // lower-cased ids that the deployment names
 }
 
-// plan adds the changes of one deployment.
-func (w *forecast) plan(ctx context.Context, r *arm.Request, depth int, coming groups) (*record, error) {
-	rec, plan, err := w.checkWithin(ctx, r, depth, coming)
-	if err != nil {
-		return nil, err
-	}
-	coming = coming.with(plan)
-	for _, p := range plan.Resources {
+// deployment adds the changes of one deployment.
+func (w *forecast) deployment(c *checked) error {
+	for _, p := range c.plan.Resources {
 		if p.Skipped || p.Existing {
 			continue
 		}
 		body := p.Body
-		if resolved, err := p.Resolve(&world{Room: w.Room, ctx: w.ctx, rec: rec}); err == nil {
+		if resolved, err := p.Resolve(&world{Room: w.Room, ctx: w.ctx, rec: c.rec}); err == nil {
 			body = resolved
 		}
-		if err := w.resource(rec, p, body, depth, coming); err != nil {
-			return nil, err
+		if err := w.resource(c, p, body); err != nil {
+			return err
 		}
 	}
-	return rec, nil
+	return nil
 }
 
-func (w *forecast) resource(rec *record, p *template.Resource, body template.Value, depth int, coming groups) error {
+func (w *forecast) resource(of *checked, p *template.Resource, body template.Value) error {
 	if sameType(p.Type, TypeDeployment) {
-		return w.nested(rec, p, body, depth, coming)
+		return w.nested(of, p, body)
 	}
 	w.seen[strings.ToLower(p.ID)] = true
 	after := described(p.ID, p.APIVersion, body)
@@ -98,7 +96,7 @@ func (w *forecast) resource(rec *record, p *template.Resource, body template.Val
 		shown := veiled(after)
 		c.After = &shown
 	default:
-		after, exact := w.rehearsed(rec, p, body, after)
+		after, exact := w.rehearsed(of.rec, p, body, after)
 		c.Delta = contrast{exact}.members(before, after, true)
 		c.Type = "Modify"
 		if len(c.Delta) == 0 {
@@ -136,19 +134,20 @@ func (w *forecast) wished(tx *store.Tx, d *store.Doc) (template.Value, error) {
 	return described(d.ID, d.APIVersion, v), err
 }
 
-func (w *forecast) nested(rec *record, p *template.Resource, body template.Value, depth int, coming groups) error {
+// nested adds the changes of a deployment in another, checked before or, now that its body is known, here.
+func (w *forecast) nested(of *checked, p *template.Resource, body template.Value) error {
+	if c := of.nested[p]; c != nil {
+		return w.deployment(c)
+	}
 	if !body.Known() {
 		w.changes = append(w.changes, change{ResourceID: p.ID, Type: "Unsupported", Reason: "The nested deployment depends on values that are only known when other resources exist."})
 		return nil
 	}
-	inner := *w.r
-	inner.ID = arm.ParsePath(p.ID)
-	var err error
-	if inner.Body, inner.Secrets, err = requestBody(rec, p, body); err != nil {
+	c, err := w.checkNested(w.ctx, w.r, of, p, body)
+	if err != nil {
 		return err
 	}
-	_, err = w.plan(nestedContext(w.ctx, rec.ID), &inner, depth+1, coming)
-	return err
+	return w.deployment(c)
 }
 
 // rest adds what the group has besides: deleted in complete mode, else left alone.
