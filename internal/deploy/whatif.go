@@ -152,33 +152,31 @@ func (w *forecast) nested(of *checked, p *template.Resource, body template.Value
 
 // rest adds what the group has besides: deleted in complete mode, else left alone.
 func (w *forecast) rest(rec *record) error {
-	var docs []*store.Doc
-	err := w.store.View(w.ctx, func(tx *store.Tx) (err error) {
-		docs, err = tx.List(store.Query{Under: w.r.ID.GroupID().String()})
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	for _, d := range docs {
-		if !isRoot(d) || w.seen[store.Key(d.ID)] {
-			continue
-		}
-		before, err := w.before(d.ID)
+	return w.store.View(w.ctx, func(tx *store.Tx) error {
+		docs, err := tx.List(store.Query{Under: w.r.ID.GroupID().String()})
 		if err != nil {
 			return err
 		}
-		shown := veiled(before)
-		c := change{ResourceID: d.ID, Type: "Ignore", Before: &shown, After: &shown}
-		if rec.Mode == modeComplete {
-			c.Type, c.After = "Delete", nil
+		for _, d := range docs {
+			if !isRoot(d) || w.seen[store.Key(d.ID)] {
+				continue
+			}
+			c := change{ResourceID: d.ID, Type: "Ignore"}
+			if !w.idsOnly {
+				before, err := w.wished(tx, d)
+				if err != nil {
+					return err
+				}
+				shown := veiled(before)
+				c.Before, c.After = &shown, &shown
+			}
+			if rec.Mode == modeComplete {
+				c.Type, c.After = "Delete", nil
+			}
+			w.changes = append(w.changes, c)
 		}
-		if w.idsOnly {
-			c.Before, c.After = nil, nil
-		}
-		w.changes = append(w.changes, c)
-	}
-	return nil
+		return nil
+	})
 }
 
 // before is the wish that is stored for a resource, with its secrets opened and marked; or what a read shows when the
