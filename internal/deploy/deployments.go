@@ -43,9 +43,6 @@ func (m *Room) putDeployment(ctx context.Context, r *arm.Request) (*arm.Response
 			if err := m.forgetRun(tx, old); err != nil {
 				return err
 			}
-			if err := m.Server.Box.Forget(tx, old.ID); err != nil {
-				return err
-			}
 			if st := statusOf(old); st.Location != "" && st.Location != rec.Location {
 				return arm.Conflict("InvalidDeploymentLocation", "Invalid deployment location '%s'. The deployment '%s' already exists in location '%s'.", rec.Location, r.ID.Name(), st.Location)
 			}

@@ -121,7 +121,7 @@ func (m *Room) load(tx *store.Tx, run string) (*record, error) {
 	return rec, json.Unmarshal(b, rec)
 }
 
-// forgetRun removes what belongs to a deployment's last run.
+// forgetRun removes what belongs to a deployment's last run, the secrets in its outputs included.
 func (m *Room) forgetRun(tx *store.Tx, d *store.Doc) error {
 	run := statusOf(d).Run
 	for _, bucket := range []string{bucketInputs, bucketOpen} {
@@ -129,7 +129,10 @@ func (m *Room) forgetRun(tx *store.Tx, d *store.Doc) error {
 			return err
 		}
 	}
-	return tx.DeleteBucket(bucketTasks + run)
+	if err := tx.DeleteBucket(bucketTasks + run); err != nil {
+		return err
+	}
+	return m.Server.Box.Forget(tx, d.ID)
 }
 
 // expanded reads a record's documents again and expands the template.
