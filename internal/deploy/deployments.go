@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/store"
 	"lido.dev/lido/internal/template"
@@ -104,16 +102,9 @@ func (m *Room) begin(tx *store.Tx, r *arm.Request, rec *record, plan *template.P
 		return err
 	}
 	rec.ID = d.ID
-	run := uuid.NewString()
 	st := m.newStatus(rec, plan)
-	st.Run, st.Body = run, digest(r.Body)
-	if err := m.save(tx, run, rec); err != nil {
-		return err
-	}
-	if err := tx.SetKV(bucketOpen, run, []byte(d.ID)); err != nil {
-		return err
-	}
-	if err := tx.SetStatus(d.ID, d.UID, st); err != nil {
+	st.Body = digest(r.Body)
+	if err := m.startRun(tx, d, rec, st); err != nil {
 		return err
 	}
 	var err error
@@ -128,10 +119,8 @@ func (m *Room) begin(tx *store.Tx, r *arm.Request, rec *record, plan *template.P
 }
 
 func (m *Room) newStatus(rec *record, plan *template.Plan) *status {
-	st := &status{CorrelationID: rec.CorrelationID, Mode: rec.Mode, Location: rec.Location, OnError: rec.OnError, Parent: rec.Parent, Link: rec.Link, ParamsLink: rec.ParamsLink, TemplateHash: hash(rec.Template),
+	return &status{CorrelationID: rec.CorrelationID, Mode: rec.Mode, Location: rec.Location, OnError: rec.OnError, Parent: rec.Parent, Link: rec.Link, ParamsLink: rec.ParamsLink, TemplateHash: hash(rec.Template),
 		Started: m.now(), Parameters: shownParameters(plan), Providers: m.shownProviders(plan), Dependencies: shownDependencies(plan)}
-	st.ProvisioningState = stateAccepted
-	return st
 }
 
 // trimHistory forgets the oldest deployments at rest so that one more has its place.

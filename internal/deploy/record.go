@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/google/uuid"
+
 	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/store"
 	"lido.dev/lido/internal/template"
@@ -119,6 +121,18 @@ func (m *Room) load(tx *store.Tx, run string) (*record, error) {
 	}
 	rec := &record{}
 	return rec, json.Unmarshal(b, rec)
+}
+
+// startRun has Run carry a record out as the next run of a deployment. st is the deployment's status from now on.
+func (m *Room) startRun(tx *store.Tx, d *store.Doc, rec *record, st *status) error {
+	st.Run, st.ProvisioningState = uuid.NewString(), stateAccepted
+	if err := m.save(tx, st.Run, rec); err != nil {
+		return err
+	}
+	if err := tx.SetKV(bucketOpen, st.Run, []byte(d.ID)); err != nil {
+		return err
+	}
+	return tx.SetStatus(d.ID, d.UID, st)
 }
 
 // forgetRun removes what belongs to a deployment's last run, the secrets in its outputs included.

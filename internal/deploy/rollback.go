@@ -2,13 +2,10 @@ package deploy
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/store"
@@ -111,8 +108,8 @@ func (x *runner) rollBack(tx *store.Tx, d *store.Doc, st *status) error {
 	if err != nil {
 		return err
 	}
-	old := statusOf(target)
-	rec, err := x.load(tx, old.Run)
+	again := statusOf(target)
+	rec, err := x.load(tx, again.Run)
 	if err != nil {
 		return err
 	}
@@ -120,17 +117,9 @@ func (x *runner) rollBack(tx *store.Tx, d *store.Doc, st *status) error {
 	if err := x.forgetRun(tx, target); err != nil {
 		return err
 	}
-	again := *old
-	again.Run, again.Mode, again.Started, again.Ended, again.Outputs, again.Resources = uuid.NewString(), modeComplete, x.now(), time.Time{}, nil, nil
-	again.ProvisioningState, again.CorrelationID = stateAccepted, rec.CorrelationID
-	if err := x.save(tx, again.Run, rec); err != nil {
-		return err
-	}
-	if err := tx.SetKV(bucketOpen, again.Run, []byte(target.ID)); err != nil {
-		return err
-	}
+	again.Mode, again.CorrelationID, again.Started, again.Ended, again.Outputs, again.Resources = modeComplete, rec.CorrelationID, x.now(), time.Time{}, nil, nil
 	o.DeploymentName, o.ProvisioningState = arm.ParsePath(target.ID).Name(), stateRunning
-	return tx.SetStatus(target.ID, target.UID, &again)
+	return x.startRun(tx, target, rec, again)
 }
 
 // rolledBack tells the failed deployment how the run went that it caused.
@@ -142,9 +131,9 @@ func (x *runner) rolledBack(tx *store.Tx, state string) error {
 	if err != nil {
 		return err
 	}
-	st := &status{}
-	if err := json.Unmarshal(d.Status, st); err != nil || st.OnError == nil {
-		return err
+	st := statusOf(d)
+	if st.OnError == nil {
+		return nil
 	}
 	st.OnError.ProvisioningState = state
 	return tx.SetStatus(d.ID, d.UID, st)
