@@ -86,11 +86,7 @@ func components(path string) []string {
 }
 
 // writeFile writes a file as its owner.
-func writeFile(f File) error {
-	who, err := lookUser(f.User)
-	if err != nil {
-		return err
-	}
+func writeFile(f File, who *account) error {
 	if err := makeDir(filepath.Dir(f.Path), who); err != nil {
 		return err
 	}
@@ -98,7 +94,7 @@ func writeFile(f File) error {
 	if mode == 0 {
 		mode = 0o644
 	}
-	err = who.do(func() error { return replaceFile(f.Path, f.Data, mode) })
+	err := who.do(func() error { return replaceFile(f.Path, f.Data, mode) })
 	if errors.Is(err, fs.ErrPermission) && !who.self && trusted(filepath.Dir(f.Path)) {
 		if err = replaceFile(f.Path, f.Data, mode); err == nil {
 			err = os.Lchown(f.Path, int(who.uid), int(who.gid))

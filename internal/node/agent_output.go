@@ -172,14 +172,10 @@ func (o *output) close() {
 
 // note adds a line to the task's execution.log.
 func (a *Agent) note(r *running, level, format string, args ...any) {
-	if r.task.Log == "" {
+	if r.task.Log == "" || r.who == nil {
 		return
 	}
-	who, err := lookUser(r.task.User)
-	if err != nil {
-		return
-	}
-	f, err := appendTo(r.task.Log, who)
+	f, err := appendTo(r.task.Log, r.who)
 	if err != nil {
 		a.Log.Warn("execution log", "task", r.task.ID, "err", err)
 		return

@@ -23,7 +23,7 @@ func (a *Agent) start(r *running, out *output) (p *os.Process, err error) {
 	if r.task.Container != nil {
 		err = a.within(r, func() (err error) { p, err = startWithin(r.task, attr); return err })
 	} else {
-		p, err = startPlain(r.task, attr)
+		p, err = startPlain(r.task, r.who, attr)
 	}
 	if err != nil {
 		tree.end()
@@ -54,11 +54,7 @@ func (a *Agent) plant(r *running) (*tree, error) {
 }
 
 // startPlain starts a task's command in the node itself.
-func startPlain(t *Task, attr *os.ProcAttr) (*os.Process, error) {
-	who, err := lookUser(t.User)
-	if err != nil {
-		return nil, err
-	}
+func startPlain(t *Task, who *account, attr *os.ProcAttr) (*os.Process, error) {
 	attr.Dir, attr.Sys.Credential = t.Dir, who.credential()
 	if t.Dir == "" {
 		attr.Dir = who.home

@@ -42,6 +42,7 @@ func (j *job) use(u Usage) Usage {
 type running struct {
 	task   *Task
 	job    *job
+	who    *account        // its user, once prepare has found it
 	ctx    context.Context // ends when the task is to be stopped
 	cancel context.CancelFunc
 	over   chan struct{} // closed when it has ended
@@ -176,6 +177,7 @@ func (a *Agent) prepare(r *running) (*output, error) {
 	if err != nil {
 		return nil, fail(StartFailed, "user %q: %w", t.User, err)
 	}
+	r.who = who
 	for _, m := range t.Mounts {
 		if !who.self {
 			makeDir(m.Target, who) // what cannot be made says so when it is mounted
@@ -191,7 +193,14 @@ func (a *Agent) prepare(r *running) (*output, error) {
 		}
 	}
 	for _, f := range t.Files {
-		if err := writeFile(f); err != nil {
+		owner := who
+		if f.User != t.User {
+			owner, err = lookUser(f.User)
+		}
+		if err == nil {
+			err = writeFile(f, owner)
+		}
+		if err != nil {
 			return nil, fail(DirectoryFailed, "write %s: %w", f.Path, reason(err))
 		}
 	}
