@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -108,15 +107,11 @@ func (g *group) take(pid int) error {
 }
 
 func parentOf(pid int) (int, error) {
-	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	stat, err := statFields(pid)
 	if err != nil {
 		return 0, err
 	}
-	f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(f) < 2 {
-		return 0, errors.New("no parent")
-	}
-	return strconv.Atoi(string(f[1]))
+	return strconv.Atoi(stat[1])
 }
 
 // Enter asks the agent of this node to take the caller's parent into a job.

@@ -2,7 +2,6 @@ package node
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
@@ -171,15 +169,14 @@ func (a *Agent) news() []Report {
 
 // booted is when this machine was booted: when its first process was started.
 func booted(now time.Time) time.Time {
-	stat, err := os.ReadFile("/proc/1/stat")
+	stat, err := statFields(1)
 	if err != nil {
 		return time.Time{}
 	}
-	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
 	var up unix.Timespec
-	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil || len(f) < 20 {
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
 		return time.Time{}
 	}
-	ticks, _ := strconv.ParseInt(f[19], 10, 64) // hundredths of a second since the host's boot
+	ticks, _ := strconv.ParseInt(stat[19], 10, 64) // hundredths of a second since the host's boot
 	return now.Add(time.Duration(ticks)*10*time.Millisecond - time.Duration(up.Nano())).Round(10 * time.Millisecond)
 }

@@ -2,8 +2,10 @@ package node
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -94,14 +96,24 @@ func sessionPids(session int) []int {
 		if err != nil {
 			continue
 		}
-		stat, err := os.ReadFile("/proc/" + n + "/stat")
-		if err != nil {
-			continue
-		}
-		f := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-		if len(f) > 4 && f[0][0] != 'Z' && string(f[3]) == strconv.Itoa(session) {
+		stat, err := statFields(pid)
+		if err == nil && stat[0] != "Z" && stat[3] == strconv.Itoa(session) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids
+}
+
+// statFields are what /proc/PID/stat has after the name, which may hold anything: state, parent, group, session, and at 19
+// when the process started.
+func statFields(pid int) ([]string, error) {
+	stat, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return nil, err
+	}
+	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(f) < 20 {
+		return nil, fmt.Errorf("/proc/%d/stat is cut off", pid)
+	}
+	return f, nil
 }
