@@ -139,7 +139,8 @@ func (g *group) remove() {
 // usage is what the job took up to now.
 func (g *group) usage() Usage {
 	var u Usage
-	u.CPU = time.Duration(field(filepath.Join(g.dir, "cpu.stat"), "usage_usec")) * time.Microsecond
+	cpu, _ := os.ReadFile(filepath.Join(g.dir, "cpu.stat"))
+	u.CPU = time.Duration(field(cpu, "usage_usec")) * time.Microsecond
 	if !g.controlled {
 		return u
 	}
@@ -161,16 +162,17 @@ func (g *group) usage() Usage {
 
 // oomKills is how often the kernel has killed a process for want of memory, in the job or else in the node.
 func oomKills(g *group) int64 {
+	path := "/sys/fs/cgroup/memory/memory.oom_control"
 	if g != nil && g.controlled {
-		return field(filepath.Join(g.dir, "memory.events"), "oom_kill")
+		path = filepath.Join(g.dir, "memory.events")
 	}
-	return field("/sys/fs/cgroup/memory/memory.oom_control", "oom_kill")
+	events, _ := os.ReadFile(path)
+	return field(events, "oom_kill")
 }
 
-// field is a number in a file of lines of names and numbers.
-func field(path, name string) int64 {
-	b, _ := os.ReadFile(path)
-	for line := range strings.Lines(string(b)) {
+// field is the number after a name in a text that has one of each in a line.
+func field(text []byte, name string) int64 {
+	for line := range strings.Lines(string(text)) {
 		if v, ok := strings.CutPrefix(line, name+" "); ok {
 			n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
 			return n

@@ -51,8 +51,8 @@ func (s *sampler) look(pids []int) {
 		o, c := resident(dir)
 		own += o
 		shared = max(shared, c)
-		u := Usage{Read: procField(dir+"/io", "read_bytes:"), Written: procField(dir+"/io", "write_bytes:")}
-		s.io[pid] = u
+		io, _ := os.ReadFile(dir + "/io")
+		s.io[pid] = Usage{Read: field(io, "read_bytes:"), Written: field(io, "write_bytes:")}
 	}
 	s.peak = max(s.peak, own+shared)
 }
@@ -79,15 +79,4 @@ func resident(dir string) (own, shared int64) {
 	common, _ := strconv.ParseInt(f[2], 10, 64)
 	page := int64(os.Getpagesize())
 	return (all - common) * page, common * page
-}
-
-func procField(path, name string) int64 {
-	b, _ := os.ReadFile(path)
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, name); ok {
-			n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
-			return n
-		}
-	}
-	return 0
 }
