@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -52,21 +52,9 @@ func mountByCommand(ctx context.Context, m Mount) error {
 
 // mounted tells whether something is mounted at a path.
 func mounted(target string) bool {
-	info, err := os.ReadFile("/proc/self/mountinfo")
-	if err != nil {
-		return false
-	}
-	for line := range bytes.Lines(info) {
-		if f := bytes.Fields(line); len(f) > 4 && unescape(string(f[4])) == target {
-			return true
-		}
-	}
-	return false
+	mounts, err := mountinfo.GetMounts(mountinfo.SingleEntryFilter(target))
+	return err == nil && len(mounts) > 0
 }
-
-var mountinfoEscapes = strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-
-func unescape(s string) string { return mountinfoEscapes.Replace(s) }
 
 // unmount takes away what a task names, the last first.
 func (a *Agent) unmount(t *Task) error {
