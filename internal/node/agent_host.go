@@ -113,25 +113,22 @@ func (a *Agent) serve(ctx context.Context) (greeted bool, err error) {
 	return true, err
 }
 
-// tell writes the Hello, then each report that changes.
-func (a *Agent) tell(ctx context.Context, c net.Conn) error {
+// tell writes the Hello, then each report that changes, until that fails or ctx ends.
+func (a *Agent) tell(ctx context.Context, c net.Conn) {
 	w := bufio.NewWriter(c)
 	e := json.NewEncoder(w)
-	if err := e.Encode(Message{Hello: a.hello()}); err != nil {
-		return err
+	if e.Encode(Message{Hello: a.hello()}) != nil {
+		return
 	}
-	for {
-		if err := w.Flush(); err != nil {
-			return err
-		}
+	for w.Flush() == nil {
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-a.wake:
 		}
 		for _, r := range a.news() {
-			if err := e.Encode(Message{Report: &r}); err != nil {
-				return err
+			if e.Encode(Message{Report: &r}) != nil {
+				return
 			}
 		}
 	}
