@@ -11,10 +11,12 @@ import (
 )
 
 // start starts the command in the job's cgroup, and in its container if it has one.
-func (a *Agent) start(r *running, out *output) (p *os.Process, err error) {
-	tree, err := a.plant(r)
-	if err != nil {
-		return nil, err
+func (a *Agent) start(r *running, g *group, out *output) (p *os.Process, err error) {
+	tree := &tree{}
+	if g != nil {
+		if tree.group, err = g.task(r.task.ID); err != nil {
+			return nil, err
+		}
 	}
 	attr := &os.ProcAttr{Files: []*os.File{out.null, out.stdout, out.stderr}, Sys: &syscall.SysProcAttr{Setsid: true}}
 	if tree.group != nil {
@@ -38,19 +40,14 @@ func (a *Agent) start(r *running, out *output) (p *os.Process, err error) {
 	return p, nil
 }
 
-// plant makes the cgroup of the task's processes.
-func (a *Agent) plant(r *running) (*tree, error) {
+// groupOf is a job's cgroup, which is made if it is not there; nil if there is none.
+func (a *Agent) groupOf(j *job) *group {
 	a.mu.Lock()
-	if a.groups != nil && r.job.group == nil {
-		r.job.group = a.groups.open(r.job.name)
+	defer a.mu.Unlock()
+	if a.groups != nil && j.group == nil {
+		j.group = a.groups.open(j.name)
 	}
-	g := r.job.group
-	a.mu.Unlock()
-	if g == nil {
-		return &tree{}, nil
-	}
-	t, err := g.task(r.task.ID)
-	return &tree{group: t}, err
+	return j.group
 }
 
 // startPlain starts a task's command in the node itself.

@@ -233,8 +233,9 @@ type outcome struct {
 // command runs the task's command to its end, and that of all processes that it left.
 func (a *Agent) command(r *running, out *output) (outcome, error) {
 	t := r.task
-	kills := oomKills(r.job.group)
-	p, err := a.start(r, out)
+	group := a.groupOf(r.job)
+	kills := oomKills(group)
+	p, err := a.start(r, group, out)
 	if err != nil {
 		return outcome{}, fail(StartFailed, "start the command: %w", err)
 	}
@@ -263,7 +264,7 @@ func (a *Agent) command(r *running, out *output) (outcome, error) {
 	}
 	end := outcome{code: exitCode(state), usage: tree.usage(state)}
 	end.output = out.tail(end.code != 0)
-	if end.code != 0 && oomKills(r.job.group) > kills {
+	if end.code != 0 && oomKills(group) > kills {
 		end.output = strings.TrimLeft(end.output+"\n"+outOfMemory, "\n")
 		a.note(r, "ERROR", "%s", outOfMemory)
 	}
