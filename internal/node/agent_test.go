@@ -20,7 +20,6 @@ type pair struct {
 	socket string
 	hub    *Hub
 	server *http.Server
-	mux    *http.ServeMux
 	events chan Event
 	dir    string
 }
@@ -58,16 +57,17 @@ func (p *pair) up() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
+	os.Chmod(p.socket, 0o666) // a machine's root, too, may use it
 	p.hub = NewHub(nil)
 	p.hub.Listen(func(e Event) { p.events <- e })
-	p.mux = http.NewServeMux()
-	p.mux.HandleFunc("POST /v1/node", func(w http.ResponseWriter, r *http.Request) { p.hub.Serve(w, r, machine1) })
-	p.mux.HandleFunc("POST /v1/mount", func(w http.ResponseWriter, r *http.Request) {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/node", func(w http.ResponseWriter, r *http.Request) { p.hub.Serve(w, r, machine1) })
+	mux.HandleFunc("POST /v1/mount", func(w http.ResponseWriter, r *http.Request) {
 		if r.FormValue("password") != "right" {
 			http.Error(w, "mount error(13): Permission denied", http.StatusForbidden)
 		}
 	})
-	p.server = &http.Server{Handler: p.mux}
+	p.server = &http.Server{Handler: mux}
 	go p.server.Serve(l)
 }
 

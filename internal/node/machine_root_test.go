@@ -8,8 +8,6 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -28,7 +26,6 @@ import (
 type realPair struct {
 	*pair
 	engine *runc.Engine
-	tag    string
 }
 
 const admin = "azureuser"
@@ -45,7 +42,7 @@ func newRealPair(t *testing.T) *realPair {
 		t.Fatal(err)
 	}
 	hostDir := filepath.Join(run, "m", machine1)
-	r := &realPair{engine: e, tag: tag, pair: &pair{t: t, socket: filepath.Join(hostDir, "host.sock"), dir: cfg.Dir, events: make(chan Event, 10000)}}
+	r := &realPair{engine: e, pair: &pair{t: t, socket: filepath.Join(hostDir, "host.sock"), dir: cfg.Dir, events: make(chan Event, 10000)}}
 	t.Cleanup(func() {
 		if err := e.Purge(); err != nil {
 			t.Errorf("purge: %v", err)
@@ -86,23 +83,6 @@ func (r *realPair) boot(hostDir string) {
 	if err := r.engine.Start(ctx, machine1); err != nil {
 		r.t.Fatal(err)
 	}
-}
-
-// up serves the socket where the machine's root, too, may use it.
-func (r *realPair) up() {
-	r.t.Helper()
-	os.Remove(r.socket)
-	l, err := net.Listen("unix", r.socket)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	os.Chmod(r.socket, 0o666)
-	r.hub = NewHub(nil)
-	r.hub.Listen(func(e Event) { r.events <- e })
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /v1/node", func(w http.ResponseWriter, q *http.Request) { r.hub.Serve(w, q, machine1) })
-	r.server = &http.Server{Handler: mux}
-	go r.server.Serve(l)
 }
 
 // sh runs a command in the machine as root.
