@@ -155,10 +155,14 @@ func inside(n *Network, t transit) error {
 	if err := holes(n); err != nil {
 		return err
 	}
-	if err := gatewaysUp(n); err != nil {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return fmt.Errorf("list links: %w", err)
+	}
+	if err := gatewaysUp(n, links); err != nil {
 		return err
 	}
-	return ways(n)
+	return ways(n, links)
 }
 
 // loopbackUp gives lo the internal front ends' addresses, so that ARP for them is answered.
@@ -231,11 +235,7 @@ func uplinkUp(t transit) error {
 	return nil
 }
 
-func gatewaysUp(n *Network) error {
-	links, err := netlink.LinkList()
-	if err != nil {
-		return fmt.Errorf("list links: %w", err)
-	}
+func gatewaysUp(n *Network, links []netlink.Link) error {
 	for _, l := range links {
 		wanted := slices.ContainsFunc(n.Subnets, func(s Subnet) bool { return s.Link == l.Attrs().Name })
 		if l.Type() == "bridge" && !wanted {

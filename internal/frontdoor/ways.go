@@ -10,11 +10,7 @@ import (
 
 // ways mends the routes to machines, over the links that are there. Who connects a machine routes to it at once, but a
 // link that was down for a moment has lost its routes. To be called inside the namespace.
-func ways(n *Network) error {
-	links, err := netlink.LinkList()
-	if err != nil {
-		return fmt.Errorf("list links: %w", err)
-	}
+func ways(n *Network, links []netlink.Link) error {
 	byName := make(map[string]netlink.Link, len(links))
 	for _, l := range links {
 		byName[l.Attrs().Name] = l
