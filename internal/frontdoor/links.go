@@ -297,13 +297,17 @@ func neighbours(n *Network, s Subnet, br netlink.Link) error {
 		}
 	}
 	for a, hw := range want {
-		err := netlink.NeighSet(&netlink.Neigh{LinkIndex: br.Attrs().Index, Family: netlink.FAMILY_V4,
-			State: netlink.NUD_PERMANENT, IP: a.AsSlice(), HardwareAddr: hw})
-		if err != nil {
+		if err := setNeighbour(br, a, hw); err != nil {
 			return fmt.Errorf("neighbour %v: %w", a, err)
 		}
 	}
 	return nil
+}
+
+// setNeighbour says for good which hardware address an address over a link has.
+func setNeighbour(link netlink.Link, a netip.Addr, hw net.HardwareAddr) error {
+	return netlink.NeighSet(&netlink.Neigh{LinkIndex: link.Attrs().Index, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT,
+		IP: a.AsSlice(), HardwareAddr: hw})
 }
 
 func hardwareAddr(mac string) net.HardwareAddr {

@@ -50,13 +50,10 @@ func wayTo(m Machine, link netlink.Link, from netip.Addr) error {
 			return err
 		}
 	}
-	index := link.Attrs().Index
 	if hw := hardwareAddr(m.MAC); hw != nil {
-		err := netlink.NeighSet(&netlink.Neigh{LinkIndex: index, Family: netlink.FAMILY_V4, State: netlink.NUD_PERMANENT,
-			IP: m.Addr.AsSlice(), HardwareAddr: hw})
-		if err != nil {
+		if err := setNeighbour(link, m.Addr, hw); err != nil {
 			return err
 		}
 	}
-	return netlink.RouteReplace(&netlink.Route{LinkIndex: index, Dst: ipNet(netip.PrefixFrom(m.Addr, 32)), Src: from.AsSlice(), Scope: netlink.SCOPE_LINK})
+	return netlink.RouteReplace(&netlink.Route{LinkIndex: link.Attrs().Index, Dst: ipNet(netip.PrefixFrom(m.Addr, 32)), Src: from.AsSlice(), Scope: netlink.SCOPE_LINK})
 }
