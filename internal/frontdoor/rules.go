@@ -35,13 +35,15 @@ var (
 func routed(n *Network, tables map[uint32]Slots) *ruleset {
 	r := &ruleset{family: nftables.TableFamilyIPv4, name: tableName}
 	r.objects = timeouts(n)
-	r.sets = routedSets(n, tables)
-	r.chains = []*chain{preroutingChain(n), refusedChain(), inputChain(), forwardChain(n), outputChain(n), postroutingChain(n), wakerChain()}
+	idle := idleSets(n)
+	r.sets = append(routedSets(n, tables), idle...)
+	r.chains = []*chain{preroutingChain(idle), refusedChain(), inputChain(), forwardChain(n), outputChain(n), postroutingChain(n), wakerChain()}
 	r.chains = append(r.chains, serviceChains(n)...)
 	r.chains = append(r.chains, groupChains(n)...)
 	return r
 }
 
+// routedSets are all sets but those that idleSets makes.
 func routedSets(n *Network, tables map[uint32]Slots) []*set {
 	services := mapOf("services", typeService, nftables.TypeVerdict)
 	wholes := mapOf("services_all", nftables.TypeIPAddr, nftables.TypeVerdict)
@@ -59,7 +61,7 @@ func routedSets(n *Network, tables map[uint32]Slots) []*set {
 	}
 	out, in := groupMaps(n)
 	ports, all, own := natSets(n)
-	return append([]*set{services, wholes, ports, all, own, slotSet(tables), selfSet(n), fronts, out, in}, idleSets(n)...)
+	return []*set{services, wholes, ports, all, own, slotSet(tables), selfSet(n), fronts, out, in}
 }
 
 func mapOf(name string, k, v nftables.SetDatatype) *set {
@@ -138,10 +140,10 @@ func base(name string, t nftables.ChainType, hook *nftables.ChainHook, prio *nft
 	return &chain{spec: nftables.Chain{Name: name, Type: t, Hooknum: hook, Priority: prio, Policy: &policy}}
 }
 
-func preroutingChain(n *Network) *chain {
+func preroutingChain(idle []*set) *chain {
 	c := base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest, nftables.ChainPolicyAccept)
 	service := exprs(loadIP(offDestination, word0), loadProtocol(word1), loadPort(2, word2))
-	for _, s := range idleSets(n) {
+	for _, s := range idle {
 		c.add("idle timeout of inbound NAT rules", service, exprs(inSet(s.spec.Name, reg1),
 			&expr.Objref{Type: unix.NFT_OBJECT_CT_TIMEOUT, Name: strings.TrimPrefix(s.spec.Name, natsIdle)}))
 	}
