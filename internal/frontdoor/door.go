@@ -146,7 +146,7 @@ func removeNetwork(namespace, link string) error {
 	}
 	errs = append(errs, removeSpace(namespace))
 	if c, err := nftables.New(); err == nil {
-		errs = append(errs, dropTable(c, nftables.TableFamilyIPv4, hostTableName(link)))
+		errs = append(errs, dropTable(c, hostTableName(link)))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove network %s: %w", namespace, err)
@@ -197,7 +197,7 @@ func (d *Door) Purge(ctx context.Context) error {
 	d.forgetDocker(ctx)
 	c, nerr := nftables.New()
 	if nerr == nil {
-		nerr = dropTable(c, nftables.TableFamilyIPv4, "lido_"+d.tag)
+		nerr = dropTable(c, "lido_"+d.tag)
 	}
 	return errors.Join(err, nerr)
 }

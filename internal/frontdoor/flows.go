@@ -125,7 +125,7 @@ func readTables(c *nftables.Conn, n *Network) (map[uint32]Slots, error) {
 	for _, number := range tableNumbers(n) {
 		known[number] = true
 	}
-	have, err := (&ruleset{family: nftables.TableFamilyIPv4, name: tableName, sets: []*set{slotSet(nil)}}).read(c)
+	have, err := (&ruleset{name: tableName, sets: []*set{slotSet(nil)}}).read(c)
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ type Publish struct {
 // hostTable is the table of what all networks share.
 func (d *Door) hostTable(h Host, f face) *ruleset {
 	links := "ld" + d.tag + "*"
-	r := &ruleset{family: nftables.TableFamilyIPv4, name: "lido_" + d.tag}
+	r := &ruleset{name: "lido_" + d.tag}
 	pre := base("prerouting", nftables.ChainTypeNAT, nftables.ChainHookPrerouting, nftables.ChainPriorityNATDest, nftables.ChainPolicyAccept)
 	out := base("output", nftables.ChainTypeNAT, nftables.ChainHookOutput, nftables.ChainPriorityNATDest, nftables.ChainPolicyAccept)
 	for _, p := range h.Publish {
@@ -107,7 +107,7 @@ func publishTo(p Publish) []expr.Any {
 // networkHostTable is the table of one network on the host. A client whose address lies within the network's prefixes
 // could not be answered from inside, so it is given the host's address on the transit link.
 func networkHostTable(n *Network) *ruleset {
-	r := &ruleset{family: nftables.TableFamilyIPv4, name: hostTableName(n.Link)}
+	r := &ruleset{name: hostTableName(n.Link)}
 	post := base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept)
 	for _, p := range n.Prefixes {
 		post.add("client within the network's own prefix", matchLink(expr.MetaKeyOIFNAME, n.Link), matchPrefix(offSource, p), masquerade())

@@ -324,7 +324,7 @@ func TestQuiet(t *testing.T) {
 	defer r.mu.Unlock()
 	for _, rs := range []*ruleset{routed(&r.plan, r.tables)} {
 		if changed, err := rs.sync(r.conn); err != nil || changed {
-			t.Errorf("table %v %s was changed again (%v)", rs.family, rs.name, err)
+			t.Errorf("table %s was changed again (%v)", rs.name, err)
 		}
 	}
 }

@@ -33,7 +33,7 @@ var (
 
 // routed makes the IPv4 table of a network's namespace. tables are the slot tables by their number.
 func routed(n *Network, tables map[uint32]Slots) *ruleset {
-	r := &ruleset{family: nftables.TableFamilyIPv4, name: tableName}
+	r := &ruleset{name: tableName}
 	r.objects = timeouts(n)
 	idle := idleSets(n)
 	r.sets = append(routedSets(n, tables), idle...)

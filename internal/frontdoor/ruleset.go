@@ -15,10 +15,9 @@ import (
 	"github.com/google/nftables/userdata"
 )
 
-// ruleset is a wished-for nftables table. sync makes the kernel's table equal to it in one transaction, touching
+// ruleset is a wished-for nftables table for IPv4. sync makes the kernel's table equal to it in one transaction, touching
 // only what differs: no packet ever meets a half-made table, and what is equal is not reloaded.
 type ruleset struct {
-	family  nftables.TableFamily
 	name    string
 	objects []*nftables.NamedObj
 	sets    []*set
@@ -85,11 +84,11 @@ func (r *ruleset) sync(c *nftables.Conn) (changed bool, err error) {
 
 func (r *ruleset) read(c *nftables.Conn) (*actual, error) {
 	a := &actual{
-		table:  &nftables.Table{Family: r.family, Name: r.name},
+		table:  &nftables.Table{Family: nftables.TableFamilyIPv4, Name: r.name},
 		chains: map[string]*nftables.Chain{}, sets: map[string]*nftables.Set{},
 		elements: map[string][]nftables.SetElement{}, marks: map[string][]string{}, objects: map[string]bool{},
 	}
-	tables, err := c.ListTablesOfFamily(r.family)
+	tables, err := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
 	if err != nil {
 		return nil, err
 	}
@@ -341,9 +340,9 @@ func withoutValue(e nftables.SetElement) nftables.SetElement {
 	return nftables.SetElement{Key: e.Key, KeyEnd: e.KeyEnd, IntervalEnd: e.IntervalEnd}
 }
 
-// drop removes the whole table if it is there.
-func dropTable(c *nftables.Conn, family nftables.TableFamily, name string) error {
-	tables, err := c.ListTablesOfFamily(family)
+// dropTable removes a whole table if it is there.
+func dropTable(c *nftables.Conn, name string) error {
+	tables, err := c.ListTablesOfFamily(nftables.TableFamilyIPv4)
 	if err != nil {
 		return fmt.Errorf("list nftables tables: %w", err)
 	}
