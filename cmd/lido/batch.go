@@ -21,7 +21,7 @@ func (m *rooms) openBatch(ctx context.Context, _ upOptions) error {
 		return err
 	}
 	sizes := m.sizes()
-	images, err := oci.Open(m.paths.in("oci"), m.engine, m.log)
+	images, err := oci.Open(m.paths.in("oci"), m.engine)
 	if err != nil {
 		return err
 	}

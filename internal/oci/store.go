@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -37,7 +36,6 @@ type Mounter interface {
 type Store struct {
 	dir       string
 	mounter   Mounter
-	log       *slog.Logger
 	Transport http.RoundTripper // nil means the default
 
 	mu    sync.Mutex
@@ -45,10 +43,7 @@ type Store struct {
 }
 
 // Open opens the images in a directory, making it if it is not there.
-func Open(dir string, m Mounter, log *slog.Logger) (*Store, error) {
-	if log == nil {
-		log = slog.Default()
-	}
+func Open(dir string, m Mounter) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o711); err != nil {
 		return nil, fmt.Errorf("images of registries: %w", err)
 	}
@@ -56,7 +51,7 @@ func Open(dir string, m Mounter, log *slog.Logger) (*Store, error) {
 	for _, d := range halves {
 		os.RemoveAll(d)
 	}
-	return &Store{dir: dir, mounter: m, log: log, pulls: map[string]*sync.Mutex{}}, nil
+	return &Store{dir: dir, mounter: m, pulls: map[string]*sync.Mutex{}}, nil
 }
 
 // Ensure pulls an image, if its digest is not here yet, and returns what a task needs of it; Root is a directory of this

@@ -135,7 +135,7 @@ func TestEnsure(t *testing.T) {
 			tar.Header{Name: "bin/also", Typeflag: tar.TypeLink, Linkname: "bin/sh"}, tar.Header{Name: "etc/old", Uname: "new"})))
 	var m mounts
 	dir := t.TempDir()
-	st, err := Open(dir, &m, nil)
+	st, err := Open(dir, &m)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +184,7 @@ func TestRefusals(t *testing.T) {
 	down := httptest.NewServer(nil)
 	down.Close()
 	dir := t.TempDir()
-	st, err := Open(dir, nil, nil)
+	st, err := Open(dir, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
