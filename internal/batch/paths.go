@@ -6,8 +6,3 @@ const (
 	mountRoot = nodeRoot + "/mounts" // $AZ_BATCHAI_MOUNT_ROOT
 	jobsRoot  = nodeRoot + "/jobs"
 )
-
-// jobDir is a job's own directory in each of its nodes: mounts, wd, tmp below it.
-func jobDir(workspace, experiment, job string) string {
-	return jobsRoot + "/" + workspace + "/" + experiment + "/" + job
-}
