@@ -3,9 +3,7 @@ package storage
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 
 	"lido.dev/lido/internal/store"
@@ -21,13 +19,11 @@ func (r *Room) discardContainers(tx *store.Tx, account *store.Doc, name string) 
 		Deleted: now, Until: now, Desired: account.Desired})
 }
 
-var containerName = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`)
-
 // AuthorizeContainer checks an account's key and returns the directory that stands for one of its blob containers,
 // making it if it is not there. Its error is ErrNoAccount, ErrWrongKey or ErrNoShare when it is the caller's.
 func (r *Room) AuthorizeContainer(ctx context.Context, account, key, container string) (string, error) {
 	container = strings.ToLower(container)
-	if !containerName.MatchString(container) {
+	if !shareRule.MatchString(container) {
 		return "", fmt.Errorf("%w: %q is not the name of a container", ErrNoShare, container)
 	}
 	r.mu.Lock()
@@ -43,11 +39,5 @@ func (r *Room) AuthorizeContainer(ctx context.Context, account, key, container s
 		return "", err
 	}
 	dir := filepath.Join(r.root, strings.ToLower(account), containersDir, container)
-	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
-	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return "", fmt.Errorf("directory of container %s/%s: %w", account, container, err)
-	}
-	return dir, makeShareRoot(dir)
+	return dir, placeDir(dir, "container "+account+"/"+container)
 }

@@ -28,13 +28,22 @@ func (r *Room) ensureDir(ctx context.Context, account, share string) (string, er
 	if err := r.bringBackLocked(ctx, account, share, dir); err != nil {
 		return "", err
 	}
+	return dir, placeDir(dir, "share "+account+"/"+share)
+}
+
+// placeDir makes the directory of a share or container, if it is not there.
+func placeDir(dir, of string) error {
 	if _, err := os.Stat(dir); err == nil {
-		return dir, nil
+		return nil
 	}
-	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
-		return "", fmt.Errorf("directory of share %s/%s: %w", account, share, err)
+	err := os.MkdirAll(filepath.Dir(dir), 0o700)
+	if err == nil {
+		err = makeShareRoot(dir)
 	}
-	return dir, makeShareRoot(dir)
+	if err != nil {
+		return fmt.Errorf("directory of %s: %w", of, err)
+	}
+	return nil
 }
 
 func (r *Room) exists(ctx context.Context, account, share string) error {
@@ -70,13 +79,13 @@ func (r *Room) ensureShare(ctx context.Context, id arm.ID) error {
 func makeShareRoot(dir string) error {
 	tmp := dir + ".new" // not a share's name
 	if err := os.Mkdir(tmp, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("directory of share: %w", err)
+		return err
 	}
 	if err := os.Chmod(tmp, 0o777|fs.ModeSticky); err != nil {
-		return fmt.Errorf("directory of share: %w", err)
+		return err
 	}
 	if err := os.Rename(tmp, dir); err != nil {
-		return fmt.Errorf("directory of share: %w", err)
+		return err
 	}
 	return syncDir(filepath.Dir(dir))
 }

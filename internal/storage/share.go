@@ -13,6 +13,7 @@ import (
 	"lido.dev/lido/internal/store"
 )
 
+// shareRule is what the names of shares and containers are like.
 var shareRule = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`)
 
 func (r *Room) shareType() arm.Type {
