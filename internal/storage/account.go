@@ -202,7 +202,7 @@ func (r *Room) removingAccount(_ context.Context, tx *store.Tx, d *store.Doc) er
 		return err
 	}
 	for _, s := range shares {
-		if err := r.discard(tx, s, 0); err != nil {
+		if err := r.discard(tx, s, arm.ParsePath(s.ID).Name(), 0); err != nil {
 			return err
 		}
 	}
@@ -210,7 +210,7 @@ func (r *Room) removingAccount(_ context.Context, tx *store.Tx, d *store.Doc) er
 	if err := r.expireTrash(tx, name); err != nil {
 		return err
 	}
-	if err := r.discardContainers(tx, d, name); err != nil {
+	if err := r.discard(tx, d, containersDir, 0); err != nil {
 		return err
 	}
 	return tx.DeleteKV(bucketAccounts, name)

@@ -12,13 +12,6 @@ import (
 // containersDir holds an account's blob containers, beside its shares. No share can be called so.
 const containersDir = "$blob"
 
-// discardContainers records that an account's containers go away with it.
-func (r *Room) discardContainers(tx *store.Tx, account *store.Doc, name string) error {
-	now := r.arm.Now()
-	return tx.SetJSON(bucketTrash, account.UID, discarded{UID: account.UID, ID: account.ID, Account: strings.ToLower(name), Share: containersDir,
-		Deleted: now, Until: now, Desired: account.Desired})
-}
-
 // AuthorizeContainer checks an account's key and returns the directory that stands for one of its blob containers,
 // making it if it is not there. Its error is ErrNoAccount, ErrWrongKey or ErrNoShare when it is the caller's.
 func (r *Room) AuthorizeContainer(ctx context.Context, account, key, container string) (string, error) {

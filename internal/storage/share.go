@@ -103,11 +103,12 @@ func renderShare(_ context.Context, _ *store.Tx, d *store.Doc, body map[string]a
 
 // removingShare discards a share's data, which is kept for as long as the account's file service says.
 func (r *Room) removingShare(_ context.Context, tx *store.Tx, d *store.Doc) error {
-	keep, err := keepDays(tx, arm.ParsePath(d.ID).Parent())
+	id := arm.ParsePath(d.ID)
+	keep, err := keepDays(tx, id.Parent())
 	if err != nil {
 		return err
 	}
-	return r.discard(tx, d, keep)
+	return r.discard(tx, d, id.Name(), keep)
 }
 
 func keepDays(tx *store.Tx, service arm.ID) (int, error) {

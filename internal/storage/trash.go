@@ -42,12 +42,12 @@ func shareNames(id arm.ID) (account, share string) {
 	return strings.ToLower(id.Names[0]), strings.ToLower(id.Name())
 }
 
-// discard records that a share's data goes away after days.
-func (r *Room) discard(tx *store.Tx, d *store.Doc, days int) error {
+// discard records that the data of a share, or of all containers of an account, goes away after days.
+func (r *Room) discard(tx *store.Tx, d *store.Doc, share string, days int) error {
 	now := r.arm.Now()
-	t := discarded{UID: d.UID, ID: d.ID, Deleted: now, Until: now.AddDate(0, 0, days), Desired: d.Desired}
-	t.Account, t.Share = shareNames(arm.ParsePath(d.ID))
-	return tx.SetJSON(bucketTrash, t.UID, t)
+	account, _ := shareNames(arm.ParsePath(d.ID))
+	return tx.SetJSON(bucketTrash, d.UID, discarded{UID: d.UID, Account: account, Share: strings.ToLower(share), ID: d.ID,
+		Deleted: now, Until: now.AddDate(0, 0, days), Desired: d.Desired})
 }
 
 func listTrash(tx *store.Tx) ([]*discarded, error) {
