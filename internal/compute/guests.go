@@ -45,7 +45,7 @@ func (g *guests) begin(who guest) error {
 	}
 	l, err := listenGuest(g.dir(who.machine))
 	if err == nil && g.room.GuestProgram != "" {
-		err = placeProgram(g.room.GuestProgram, filepath.Join(g.dir(who.machine), GuestProgramName))
+		err = PlaceProgram(g.room.GuestProgram, filepath.Join(g.dir(who.machine), GuestProgramName))
 	}
 	if err != nil {
 		return fmt.Errorf("guest socket of %s: %w", who.machine, err)
@@ -87,9 +87,9 @@ func listenGuest(dir string) (net.Listener, error) {
 // GuestProgramName is the name of Config.GuestProgram in machine.GuestDir.
 const GuestProgramName = "lido"
 
-// placeProgram makes path the program, by a link so that all machines share its memory. One that runs from there goes on
-// with the program of before.
-func placeProgram(program, path string) error {
+// PlaceProgram makes path the program, by a link so that all machines share its memory, or by a copy where no link can be. One
+// that runs from there goes on with the program of before.
+func PlaceProgram(program, path string) error {
 	want, err := os.Stat(program)
 	if err != nil {
 		return err
@@ -100,16 +100,14 @@ func placeProgram(program, path string) error {
 	}
 	tmp := path + ".new"
 	os.Remove(tmp)
-	if err := os.Link(program, tmp); err != nil {
-		if err := CopyProgram(program, tmp); err != nil {
-			return err
-		}
+	if os.Link(program, tmp) != nil {
+		return copyProgram(program, path)
 	}
 	return os.Rename(tmp, path)
 }
 
-// CopyProgram copies an executable, with its time, in place of what is there.
-func CopyProgram(from, to string) error {
+// copyProgram copies an executable, with its time, in place of what is there.
+func copyProgram(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err
