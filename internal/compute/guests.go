@@ -45,7 +45,9 @@ func (g *guests) begin(who guest) error {
 	}
 	l, err := listenGuest(g.dir(who.machine))
 	if err == nil && g.room.GuestProgram != "" {
-		err = PlaceProgram(g.room.GuestProgram, filepath.Join(g.dir(who.machine), GuestProgramName))
+		if err = PlaceProgram(g.room.GuestProgram, filepath.Join(g.dir(who.machine), GuestProgramName)); err != nil {
+			l.Close()
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("guest socket of %s: %w", who.machine, err)
