@@ -77,12 +77,15 @@ func (r *Room) renewDue(ctx context.Context, now time.Time) error {
 
 // givenCerts returns the certificates given since their machines were made, and forgets those of machines that are gone.
 func (r *Room) givenCerts(ctx context.Context, infos []machine.Info) (map[string][]byte, error) {
-	given := map[string][]byte{}
+	there, given := map[string]bool{}, map[string][]byte{}
+	for _, m := range infos {
+		there[m.ID] = true
+	}
 	err := r.Store.Update(ctx, func(tx *store.Tx) error {
 		clear(given)
 		entries, err := tx.ListKV(bucketCerts)
 		for _, e := range entries {
-			if slices.ContainsFunc(infos, func(m machine.Info) bool { return m.ID == e.Key }) {
+			if there[e.Key] {
 				given[e.Key] = e.Value
 			} else if err := tx.DeleteKV(bucketCerts, e.Key); err != nil {
 				return err
