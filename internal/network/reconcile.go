@@ -27,15 +27,20 @@ type reconciler struct {
 	kick chan struct{}
 
 	mu      sync.Mutex
-	started uint64               // rounds begun
-	ended   uint64               // the last round that ended
-	failure error                // of that round, if it did not get as far as plans
-	failed  map[string]error     // of that round, by key of the network
-	since   map[string]time.Time // since when it has been so, of those in failed
+	started uint64             // rounds begun
+	ended   uint64             // the last round that ended
+	failure error              // of that round, if it did not get as far as plans
+	failed  map[string]trouble // of that round, by key of the network
 	turned  chan struct{}
 	applied map[string]frontdoor.Network // by namespace
 	covered map[string]string            // instance (key) -> its MAC, of the last round that went well
 	host    *frontdoor.Host
+}
+
+// trouble is why a network is not as wished, and since when.
+type trouble struct {
+	since time.Time
+	err   error
 }
 
 func (l *reconciler) init(r *Room) {
@@ -95,7 +100,7 @@ func (l *reconciler) settle(ctx context.Context, vnetID string) error {
 	}
 	for {
 		l.mu.Lock()
-		done, failure, turned := l.ended >= want, errors.Join(l.failure, l.failed[key(vnetID)]), l.turned
+		done, failure, turned := l.ended >= want, errors.Join(l.failure, l.failed[key(vnetID)].err), l.turned
 		l.mu.Unlock()
 		if done {
 			return failure
@@ -119,21 +124,22 @@ func (l *reconciler) cover(all []*Attachment, failed map[string]error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	since := make(map[string]time.Time, len(failed))
-	for id := range failed {
-		since[id] = l.room.server.Now()
-		if before, ok := l.since[id]; ok {
-			since[id] = before
+	now := make(map[string]trouble, len(failed))
+	for id, err := range failed {
+		t := trouble{l.room.server.Now(), err}
+		if before, ok := l.failed[id]; ok {
+			t.since = before.since
 		}
+		now[id] = t
 	}
-	l.covered, l.failed, l.since = covered, failed, since
+	l.covered, l.failed = covered, now
 }
 
-// trouble tells since when a network has not been as wished, and why; nil if it is, or was not tried yet.
-func (l *reconciler) trouble(vnetID string) (since time.Time, err error) {
+// trouble is a network's; its err is nil if there is none, or the network was not tried yet.
+func (l *reconciler) trouble(vnetID string) trouble {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.since[key(vnetID)], l.failed[key(vnetID)]
+	return l.failed[key(vnetID)]
 }
 
 // crowd is how many machines make a round a matter of milliseconds.

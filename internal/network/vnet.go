@@ -313,10 +313,10 @@ func (r *Room) renderVNet(_ context.Context, tx *store.Tx, d *store.Doc, body ma
 	}
 	setItems(p, "subnets", list)
 	setDefault(p, "virtualNetworkPeerings", []any{})
-	if since, err := r.loop.trouble(d.ID); err != nil {
+	if t := r.loop.trouble(d.ID); t.err != nil {
 		p["provisioningState"] = arm.Failed
-		p["provisioningError"] = object{"code": "NetworkNotMade", "time": since.Format(time.RFC3339Nano),
-			"message": fmt.Sprintf("The virtual network could not be made as wished on this host: %v. lido keeps trying.", err)}
+		p["provisioningError"] = object{"code": "NetworkNotMade", "time": t.since.Format(time.RFC3339Nano),
+			"message": fmt.Sprintf("The virtual network could not be made as wished on this host: %v. lido keeps trying.", t.err)}
 	}
 	return nil
 }
