@@ -273,12 +273,13 @@ func woken(sub *Subscription) bool {
 func TestSubscriptions(t *testing.T) {
 	s := fresh(t)
 	all, cages, zoo, other := s.Subscribe(), s.Subscribe("Test.Zoo/cages"), s.Subscribe("test.zoo/"), s.Subscribe("test.zo", "Test.Zoo/cage")
+	one, second := s.SubscribeDoc(Key("/S/a")), s.SubscribeDoc("/s/c")
 	d := put(t, s, "/s/a", `{}`)
 	put(t, s, "/s/b", `{}`) // two changes are one wake
 	for name, c := range map[string]struct {
 		sub  *Subscription
 		want bool
-	}{"all": {all, true}, "type": {cages, true}, "namespace": {zoo, true}, "other": {other, false}} {
+	}{"all": {all, true}, "type": {cages, true}, "namespace": {zoo, true}, "other": {other, false}, "document": {one, true}, "another document": {second, false}} {
 		if got := woken(c.sub); got != c.want || woken(c.sub) {
 			t.Errorf("%s: %v, want one wake: %v", name, got, c.want)
 		}

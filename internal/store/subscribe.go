@@ -13,6 +13,7 @@ type Subscription struct {
 	C      <-chan struct{} // receives after a change; changes in between are one receive
 	c      chan struct{}
 	types  []string
+	key    string // of the one document that it is about; "" if it is about types
 	cancel func()
 
 	store *Store
@@ -35,6 +36,15 @@ func (s *Store) Subscribe(types ...string) *Subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.subs[sub] = struct{}{}
+	return sub
+}
+
+// SubscribeDoc wakes the subscription whenever the document with a key changes.
+func (s *Store) SubscribeDoc(key string) *Subscription {
+	sub := s.Subscribe()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sub.key = key
 	return sub
 }
 
@@ -72,6 +82,9 @@ func (sub *Subscription) Wake() {
 }
 
 func (sub *Subscription) wants(c Change) bool {
+	if sub.key != "" {
+		return c.Key == sub.key
+	}
 	if len(sub.types) == 0 {
 		return true
 	}
