@@ -125,11 +125,9 @@ func (r *Room) waiting(get arm.Handler) arm.Handler {
 		if wait == 0 {
 			return get(ctx, req)
 		}
-		r.waiters.Add(1)
-		defer r.waiters.Add(-1)
 		ctx, cancel := context.WithTimeout(ctx, wait+time.Minute)
 		defer cancel()
-		sub := r.Store.Subscribe(TypeJob)
+		sub := r.Store.SubscribeDoc(req.ID.Key())
 		defer sub.Close()
 		timeout := time.After(wait)
 		for {
@@ -150,17 +148,8 @@ func (r *Room) waiting(get arm.Handler) arm.Handler {
 			case <-timeout:
 				return resp, nil
 			case <-sub.C:
-				r.hold(ctx)
 			}
 		}
-	}
-}
-
-// hold lets many waiters look more rarely: each change of any job wakes all of them.
-func (r *Room) hold(ctx context.Context) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(min(time.Duration(r.waiters.Load()-1)*time.Millisecond/2, time.Second)):
 	}
 }
 

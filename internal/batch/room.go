@@ -3,7 +3,6 @@ package batch
 import (
 	"context"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -38,7 +37,6 @@ type Config struct {
 type Room struct {
 	Config
 	swept    chan struct{} // something waits for sweep
-	waiters  atomic.Int64  // GETs that wait for a job
 	clusters *clusters
 	jobs     *runner
 }
