@@ -37,7 +37,6 @@ type clusterControl struct {
 	offered   map[string]string  // nodes that the scheduler has, with the agent's instance
 	told      map[string]bool    // nodes that the scheduler was told are leaving
 	begun     map[string]string  // set-up tasks that were sent, by id, with the agent's instance
-	metered   map[string]bool    // keys of ledger entries that were begun
 	leaveFrom time.Time          // when a deleted cluster's jobs were told to end
 	evict     map[string]Problem // guarded by all.mu: nodes that are taken for others
 	short     int                // guarded by all.mu: nodes that get no memory
@@ -173,7 +172,7 @@ func (c *clusters) wakeHome(machine string) {
 // run makes passes until ctx ends or the cluster is gone. After a pass it rests twice as long as that took, so that a
 // thousand nodes that start together cost some dozen passes.
 func (ctl *clusterControl) run(ctx context.Context) {
-	ctl.offered, ctl.told, ctl.begun, ctl.metered = map[string]string{}, map[string]bool{}, map[string]string{}, map[string]bool{}
+	ctl.offered, ctl.told, ctl.begun = map[string]string{}, map[string]bool{}, map[string]string{}
 	var timer <-chan time.Time
 	failures := 0
 	for {

@@ -84,29 +84,11 @@ func (a *memoryAgents) Send(machine string, o node.Order) error {
 	return nil
 }
 
-type memoryLedger struct {
-	mu      sync.Mutex
-	entries map[string]Entry
-}
-
-func (l *memoryLedger) Record(_ context.Context, e Entry) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.entries[e.Key] = e
-	return nil
-}
-
-func (l *memoryLedger) get(key string) Entry {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.entries[key]
-}
-
 // TestClusterLife: nodes come up, a restart of lido takes them over as they are, one that stopped meanwhile is replaced
 // and metered to its own end, and a deletion leaves nothing.
 func TestClusterLife(t *testing.T) {
 	f := newFixture(t)
-	fleet, agents, ledger := &memoryFleet{}, &memoryAgents{}, &memoryLedger{entries: map[string]Entry{}}
+	fleet, agents, ledger := &memoryFleet{}, &memoryAgents{}, &book{entries: map[string]Entry{}}
 	start := func() (stop func()) {
 		c := f.Config
 		c.Fleet, c.Agents, c.Ledger = fleet, agents, ledger

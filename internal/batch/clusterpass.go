@@ -131,10 +131,7 @@ func (ctl *clusterControl) carryOut(ctx context.Context, d *clusterDoc, machines
 	for _, n := range p.Setup {
 		ctl.beginSetup(ctx, d, n)
 	}
-	if err := ctl.meter(ctx, d, machines, p.Status.Nodes); err != nil {
-		return err
-	}
-	if err := ctl.writeStatus(ctx, d, p, failure); err != nil {
+	if err := ctl.writeStatus(ctx, d, p, ctl.used(d, machines, p.Status.Nodes), failure); err != nil {
 		return err
 	}
 	ctl.shortOf(p.Status.Nodes)
@@ -176,7 +173,7 @@ func (r *ref) id() string {
 
 // writeStatus records the decision and ends the writes that wait for it: a cluster counts as provisioned when its
 // machines were asked for, and its nodes prepare later.
-func (ctl *clusterControl) writeStatus(ctx context.Context, d *clusterDoc, p *clusterPlan, failure error) error {
+func (ctl *clusterControl) writeStatus(ctx context.Context, d *clusterDoc, p *clusterPlan, used []Entry, failure error) error {
 	st := p.Status
 	var refusal *arm.Error
 	if e := (*arm.Error)(nil); errors.As(failure, &e) && e.Status < http.StatusInternalServerError {
@@ -191,7 +188,7 @@ func (ctl *clusterControl) writeStatus(ctx context.Context, d *clusterDoc, p *cl
 			st.Nodes[i].State = nodeIdle
 		}
 	}
-	if reflect.DeepEqual(st, d.status) {
+	if reflect.DeepEqual(st, d.status) { // then no machine began or ended, either
 		return nil
 	}
 	return ctl.all.room.Store.Update(ctx, func(tx *store.Tx) error {
@@ -199,6 +196,7 @@ func (ctl *clusterControl) writeStatus(ctx context.Context, d *clusterDoc, p *cl
 		if err != nil || now.UID != d.UID {
 			return errors.Join(err, gone(now, d))
 		}
+		ctl.all.room.writeEntries(tx, used)
 		if err := tx.SetStatus(d.ID, d.UID, st); err != nil {
 			return err
 		}
@@ -240,13 +238,12 @@ func (ctl *clusterControl) remove(ctx context.Context, d *clusterDoc) (again tim
 	if err != nil {
 		return again, err
 	}
-	if err := ctl.meter(ctx, d, machines, nil); err != nil {
-		return again, err
-	}
+	used := ctl.used(d, machines, nil)
 	if !done {
-		return soon, ctl.showRemoving(ctx, d)
+		return soon, ctl.showRemoving(ctx, d, used)
 	}
 	err = r.Store.Update(ctx, func(tx *store.Tx) error {
+		r.writeEntries(tx, used)
 		if err := tx.DeleteKV(bucketClusterKeys, d.UID); err != nil {
 			return err
 		}
@@ -259,11 +256,14 @@ func (ctl *clusterControl) remove(ctx context.Context, d *clusterDoc) (again tim
 }
 
 // showRemoving writes down that nodes whose use was counted to its end are no more.
-func (ctl *clusterControl) showRemoving(ctx context.Context, d *clusterDoc) error {
+func (ctl *clusterControl) showRemoving(ctx context.Context, d *clusterDoc, used []Entry) error {
 	st := d.status
 	st.Nodes, st.Target = nil, 0
 	if st.Allocation != "resizing" {
 		st.Allocation, st.AllocationSince = "resizing", ctl.all.room.Now()
 	}
-	return ctl.all.room.Store.Update(ctx, func(tx *store.Tx) error { return tx.SetStatus(d.ID, d.UID, st) })
+	return ctl.all.room.Store.Update(ctx, func(tx *store.Tx) error {
+		ctl.all.room.writeEntries(tx, used)
+		return tx.SetStatus(d.ID, d.UID, st)
+	})
 }

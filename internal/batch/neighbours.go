@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"lido.dev/lido/internal/node"
+	"lido.dev/lido/internal/store"
 )
 
 // Fleet makes the machines of clusters. cmd/lido carries it out by a scale set behind a load balancer, in a resource
@@ -88,7 +89,8 @@ type Containers interface {
 // Ledger takes what was used; later turned into cost. Writing the same entry again (same Key) replaces it, so that
 // nothing is counted twice.
 type Ledger interface {
-	Record(ctx context.Context, e Entry) error
+	// Write writes an entry in the transaction that writes what it follows from, so that neither is there alone.
+	Write(tx *store.Tx, e Entry) error
 }
 
 // Entry is a span of use. While it lasts End is zero.

@@ -231,11 +231,15 @@ type book struct {
 	entries map[string]Entry
 }
 
-func (b *book) Record(_ context.Context, e Entry) error { return b.Write(nil, e) }
-
 func (b *book) Write(_ *store.Tx, e Entry) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.entries[e.Key] = e
 	return nil
+}
+
+func (b *book) get(key string) Entry {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.entries[key]
 }

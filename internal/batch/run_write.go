@@ -65,23 +65,21 @@ func (b *batchOf) write(tx *store.Tx) error {
 			return err
 		}
 	}
-	return b.writeEntries(tx)
+	b.room.writeEntries(tx, b.entries)
+	return nil
 }
 
-// writeEntries writes the ledger's entries along, if it can.
-func (b *batchOf) writeEntries(tx *store.Tx) error {
-	l, ok := b.room.Ledger.(interface {
-		Write(*store.Tx, Entry) error
-	})
-	if !ok {
-		return nil
+// writeEntries writes the ledger's entries along. One that it does not take must not keep from being written what it
+// was used for.
+func (r *Room) writeEntries(tx *store.Tx, entries []Entry) {
+	if r.Ledger == nil {
+		return
 	}
-	for _, e := range b.entries {
-		if err := l.Write(tx, e); err != nil {
-			b.log.Error("batch: meter a job", "err", err)
+	for _, e := range entries {
+		if err := r.Ledger.Write(tx, e); err != nil {
+			r.Log.Error("batch: meter", "entry", e.Key, "err", err)
 		}
 	}
-	return nil
 }
 
 // send sends the orders.

@@ -42,12 +42,7 @@ type months struct {
 	Last  string `json:"last"`
 }
 
-// Record writes an entry; an earlier one with the same key is replaced.
-func (l *Ledger) Record(ctx context.Context, e batch.Entry) error {
-	return l.store.Update(ctx, func(tx *store.Tx) error { return l.Write(tx, e) })
-}
-
-// Write is Record in a transaction that holds other things, too.
+// Write writes an entry; an earlier one with the same key is replaced.
 func (l *Ledger) Write(tx *store.Tx, e batch.Entry) error {
 	if err := check(e); err != nil {
 		return err
