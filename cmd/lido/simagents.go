@@ -109,7 +109,7 @@ func (a *simAgent) serve() {
 		if d.Decode(&o) != nil {
 			return
 		}
-		go a.obey(o) // what is said must not wait for what is heard
+		a.obey(o)
 	}
 }
 
@@ -124,7 +124,7 @@ func (a *simAgent) obey(o node.Order) {
 	case o.Run != nil:
 		a.begin(o.Run)
 	case o.Stop != "":
-		a.finish(o.Stop, 128+15, node.StopAsked)
+		a.stop(o.Stop)
 	}
 	for _, id := range o.Forget {
 		a.mu.Lock()
@@ -163,6 +163,16 @@ func (a *simAgent) finish(id string, code int, stopped string) {
 	if t := a.tasks[id]; t != nil && t.report.State != node.Ended {
 		a.endLocked(t, code, stopped)
 	}
+}
+
+// stop ends a task. One that is not known will not run when it comes late.
+func (a *simAgent) stop(id string) {
+	a.mu.Lock()
+	if a.tasks[id] == nil {
+		a.tasks[id] = &simTask{report: node.Report{ID: id, State: node.Running}}
+	}
+	a.mu.Unlock()
+	a.finish(id, 128+15, node.StopAsked)
 }
 
 func (a *simAgent) endLocked(t *simTask, code int, stopped string) {
