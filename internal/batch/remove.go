@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"lido.dev/lido/internal/arm"
 	"lido.dev/lido/internal/store"
@@ -97,6 +98,8 @@ func (r *Room) sweep(ctx context.Context) error {
 		waits, err := r.sweepOnce(ctx)
 		if err != nil && ctx.Err() == nil {
 			r.Log.Error("batch: remove what was deleted", "err", err)
+			pause(ctx, time.Second)
+			wishes.Wake()
 		}
 		changed := work.C
 		if !waits {

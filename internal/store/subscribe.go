@@ -1,6 +1,9 @@
 package store
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Change names a document that was written or deleted.
 type Change struct {
@@ -23,10 +26,25 @@ type Subscription struct {
 // Subscribe wakes the subscription whenever a document of one of the types changes; a type ending in "/" means a
 // whole namespace. No types means all.
 func (s *Store) Subscribe(types ...string) *Subscription {
-	c := make(chan struct{}, 1)
-	sub := &Subscription{C: c, c: c}
-	for _, t := range types {
-		sub.types = append(sub.types, strings.ToLower(t))
+	return s.subscribe(&Subscription{types: types})
+}
+
+// SubscribeDoc wakes the subscription whenever the document with a key changes.
+func (s *Store) SubscribeDoc(key string) *Subscription {
+	return s.subscribe(&Subscription{key: key})
+}
+
+// Follow is Subscribe for one who asks which documents changed, by Changed.
+func (s *Store) Follow(types ...string) *Subscription {
+	return s.subscribe(&Subscription{types: types, store: s, keys: map[string]struct{}{}})
+}
+
+func (s *Store) subscribe(sub *Subscription) *Subscription {
+	sub.c = make(chan struct{}, 1)
+	sub.C = sub.c
+	sub.types = slices.Clone(sub.types)
+	for i, t := range sub.types {
+		sub.types[i] = strings.ToLower(t)
 	}
 	sub.cancel = func() {
 		s.mu.Lock()
@@ -36,25 +54,6 @@ func (s *Store) Subscribe(types ...string) *Subscription {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.subs[sub] = struct{}{}
-	return sub
-}
-
-// SubscribeDoc wakes the subscription whenever the document with a key changes.
-func (s *Store) SubscribeDoc(key string) *Subscription {
-	sub := s.Subscribe()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sub.key = key
-	return sub
-}
-
-// Follow is Subscribe for one who asks which documents changed, by Changed.
-func (s *Store) Follow(types ...string) *Subscription {
-	sub := s.Subscribe(types...)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	sub.keys = map[string]struct{}{}
-	sub.store = s
 	return sub
 }
 
