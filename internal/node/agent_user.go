@@ -69,27 +69,58 @@ func (a *account) do(f func() error) error {
 	}
 	errc := make(chan error, 1)
 	go func() {
-		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		if err := a.assume(); err != nil {
-			errc <- fmt.Errorf("act as %s: %w", a.name, err)
-			return
+		runtime.LockOSThread()
+		own, err := threadRights()
+		if err == nil {
+			err = a.rights().assume()
 		}
-		errc <- f()
+		if err != nil {
+			err = fmt.Errorf("act as %s: %w", a.name, err)
+		} else {
+			err = f()
+		}
+		errc <- err
+		if own != nil && own.assume() == nil {
+			runtime.UnlockOSThread() // else the thread ends with the goroutine
+		}
 	}()
 	return <-errc
 }
 
-// assume gives this thread the user's rights on files. A file system uid other than 0 takes the capabilities away by
-// which root passes permissions.
-func (a *account) assume() error {
-	if err := setGroups(append([]uint32{a.gid}, a.groups...)); err != nil {
+// rights are what the kernel judges a thread's use of files by.
+type rights struct {
+	uid, gid int
+	groups   []uint32
+}
+
+func (a *account) rights() *rights {
+	return &rights{int(a.uid), int(a.gid), append([]uint32{a.gid}, a.groups...)}
+}
+
+// threadRights are this thread's. They are the process's own, for no other thread is handed to a goroutine.
+func threadRights() (*rights, error) {
+	groups, err := unix.Getgroups()
+	if err != nil {
+		return nil, err
+	}
+	r := &rights{uid: os.Geteuid(), gid: os.Getegid()}
+	for _, g := range groups {
+		r.groups = append(r.groups, uint32(g))
+	}
+	return r, nil
+}
+
+// assume gives this thread the rights. A file system uid other than 0 takes the capabilities away by which root passes
+// permissions, and 0 gives them back.
+func (r *rights) assume() error {
+	if err := setGroups(r.groups); err != nil {
 		return err
 	}
-	unix.SetfsgidRetGid(int(a.gid))
-	unix.SetfsuidRetUid(int(a.uid))
+	unix.SetfsgidRetGid(r.gid)
+	unix.SetfsuidRetUid(r.uid)
 	gid, _ := unix.SetfsgidRetGid(-1) // they answer with what was, not whether it worked
 	uid, _ := unix.SetfsuidRetUid(-1)
-	if uid != int(a.uid) || gid != int(a.gid) {
+	if uid != r.uid || gid != r.gid {
 		return unix.EPERM
 	}
 	return nil
@@ -97,7 +128,7 @@ func (a *account) assume() error {
 
 // setGroups sets the groups of this thread alone.
 func setGroups(groups []uint32) error {
-	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(&groups[0])), 0)
+	_, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(groups)), uintptr(unsafe.Pointer(unsafe.SliceData(groups))), 0)
 	if errno != 0 {
 		return errno
 	}
