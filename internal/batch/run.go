@@ -75,6 +75,7 @@ type agent struct {
 	runs      map[*run]bool
 	sweep     []string          // directories of ended jobs
 	sweeping  map[string]string // sent: directory → task
+	swept     time.Time         // when some were sent last
 }
 
 func newRunner(room *Room) *runner {
@@ -131,8 +132,11 @@ func (r *runner) tick() {
 	for _, p := range r.pools {
 		p.dirty = p.dirty || p.queue.Demand(1<<20).Queued > 0
 	}
+	now := r.room.Now()
 	for machine, a := range r.agents {
-		r.sweep(machine, a)
+		if len(a.sweep) >= sweepAtOnce || now.Sub(a.swept) >= sweepEvery {
+			r.sweep(machine, a, now)
+		}
 		for j := range a.runs {
 			if !j.opened {
 				r.dirty[j] = true

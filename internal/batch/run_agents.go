@@ -3,6 +3,7 @@ package batch
 import (
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -92,10 +93,11 @@ func (r *runner) report(machine string, rep node.Report) {
 const sweepOwner = "sweep"
 
 // sweep removes ended jobs' directories from a node.
-func (r *runner) sweep(machine string, a *agent) {
+func (r *runner) sweep(machine string, a *agent, at time.Time) {
 	if len(a.sweep) == 0 || !a.connected {
 		return
 	}
+	a.swept = at
 	id := sweepOwner + "/" + uuid.NewString()
 	now := a.sweep[:min(len(a.sweep), sweepAtOnce)]
 	var dirs strings.Builder
@@ -107,6 +109,9 @@ func (r *runner) sweep(machine string, a *agent) {
 		a.sweep = slices.Clone(a.sweep[len(now):])
 	}
 }
+
+// sweepEvery is how often a node is swept: each time costs it a few processes, which short jobs would feel.
+const sweepEvery = 5 * time.Second
 
 // sweepAtOnce is how many directories a command line takes with room to spare.
 const sweepAtOnce = 300
@@ -138,7 +143,7 @@ func (r *runner) dirBusy(j *run) bool {
 		a := r.agent(at.Machine)
 		for _, dir := range a.sweep {
 			if dir == j.plan.Dir {
-				r.sweep(at.Machine, a)
+				r.sweep(at.Machine, a, r.room.Now())
 				break
 			}
 		}
