@@ -60,7 +60,7 @@ func (r *runner) unsend(j *run, n int) {
 	if j.plan == nil {
 		return
 	}
-	for _, ph := range append(append([]phase{}, j.plan.Phases...), j.plan.Clean) {
+	for _, ph := range j.plan.all() {
 		for _, s := range ph.Steps {
 			if s.Node == n {
 				delete(j.sent, s.Task.ID)

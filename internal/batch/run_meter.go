@@ -39,13 +39,14 @@ func (b *batchOf) meter(j *run) {
 	b.entries = append(b.entries, e)
 }
 
-// entry is what the agents' reports say that the attempt used.
+// entry is what the agents' reports say that the attempt used. A report tells what all of the job took in its node up to
+// then: the last of a node counts.
 func (b *batchOf) entry(j *run) Entry {
 	e := Entry{Key: j.uid + "/" + itoa(j.status.Attempt), Kind: "job", Cluster: j.pool.key, Job: j.id, Person: j.person, Size: j.pool.size, Nodes: len(j.status.Nodes)}
 	use := map[string]node.Usage{}
 	where := map[string]string{}
 	if j.plan != nil {
-		for _, ph := range j.plan.Phases {
+		for _, ph := range j.plan.all() {
 			for _, s := range ph.Steps {
 				where[s.Task.ID] = j.status.Nodes[s.Node].Node
 			}

@@ -152,7 +152,7 @@ func (b *batchOf) requeue(j *run, d jobDecision) {
 func (b *batchOf) forget(j *run) {
 	ids := map[string][]string{}
 	if j.plan != nil {
-		for _, ph := range append(append([]phase{}, j.plan.Phases...), j.plan.Clean) {
+		for _, ph := range j.plan.all() {
 			for _, s := range ph.Steps {
 				if _, known := j.reports[s.Task.ID]; known {
 					machine := j.status.Nodes[s.Node].Machine

@@ -2,6 +2,7 @@ package batch
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 
 	"lido.dev/lido/internal/node"
@@ -30,6 +31,9 @@ type plan struct {
 	Dir    string // in the nodes, to be removed some time after the end
 	Mounts []string
 }
+
+// all are the phases, the last one too.
+func (p *plan) all() []phase { return append(slices.Clip(p.Phases), p.Clean) }
 
 // phase is what is done at the same time.
 type phase struct {
