@@ -17,7 +17,8 @@ import (
 const mostPacked = 90 << 10
 
 // unpackLine is a command line that makes files and directories of this computer anew in a job's directory. They travel
-// in it, so they are small: scripts, not data.
+// in it, so they are small: scripts, not data. The preparation, root, makes them, and gives them to the job's user, whose
+// the directory is.
 func unpackLine(paths []string) (string, error) {
 	var buf bytes.Buffer
 	text := base64.NewEncoder(base64.StdEncoding, &buf)
@@ -34,7 +35,7 @@ func unpackLine(paths []string) (string, error) {
 	if buf.Len() > mostPacked {
 		return "", fmt.Errorf("the files take %d KiB packed, and a job carries at most %d: put them into the workspace's share instead, jobs see it in %s", buf.Len()>>10, mostPacked>>10, jobShareDir)
 	}
-	return `cd "$AZ_BATCHAI_JOB_WORK_DIR" && echo ` + buf.String() + " | base64 -d | tar xz", nil
+	return `cd "$AZ_BATCHAI_JOB_WORK_DIR" && echo ` + buf.String() + ` | base64 -d | tar xz && chown -hR "$(stat -c %u:%g .)" .`, nil
 }
 
 // pack adds a file, or a directory with what is in it, under its own last name.

@@ -5,12 +5,20 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
-// What is packed on one side is there on the other, whatever its length.
+// What is packed on one side is there on the other, whatever its length, and belongs to whom the directory belongs.
 func TestUnpackLine(t *testing.T) {
 	from, to := t.TempDir(), t.TempDir()
+	owner := os.Getuid()
+	if owner == 0 {
+		owner = 1234
+		if err := os.Chown(to, owner, owner); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.Mkdir(filepath.Join(from, "lib"), 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -30,6 +38,9 @@ func TestUnpackLine(t *testing.T) {
 		}
 		if got, err := os.ReadFile(filepath.Join(to, "lib", "f")); err != nil || string(got) != text {
 			t.Errorf("%q arrived as %q (%v)", text, got, err)
+		}
+		if info, err := os.Stat(filepath.Join(to, "lib", "f")); err != nil || int(info.Sys().(*syscall.Stat_t).Uid) != owner {
+			t.Errorf("it does not belong to user %d: %+v (%v)", owner, info, err)
 		}
 	}
 }
