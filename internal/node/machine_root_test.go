@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -61,8 +62,15 @@ func newRealPair(t *testing.T) *realPair {
 	return r
 }
 
+// build makes lido's program, or copies the one that LIDO_TEST_PROGRAM names where there is no compiler.
 func (r *realPair) build(path string) {
 	r.t.Helper()
+	if made := os.Getenv("LIDO_TEST_PROGRAM"); made != "" {
+		if out, err := exec.Command("cp", made, path).CombinedOutput(); err != nil {
+			r.t.Fatalf("copy: %v\n%s", err, out)
+		}
+		return
+	}
 	cmd := exec.Command("go", "build", "-o", path, "lido.dev/lido/cmd/lido")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -172,9 +180,9 @@ func (p *realPair) testEnter(t *testing.T) {
 
 func (p *realPair) testUsage(t *testing.T) {
 	r := p.run(Task{ID: "usage", Job: "usage", User: admin, Command: `(dd if=/dev/zero of=$HOME/f bs=1M count=8 oflag=direct || dd if=/dev/zero of=$HOME/f bs=1M count=8 conv=fsync) 2>/dev/null
-		perl -e '$x="a"x(200<<20); $y=time; while(time<$y+2){$n++}' & perl -e '$x="a"x(100<<20); sleep 1'; wait`})
-	u := r.Usage
-	if r.ExitCode != 0 || u.CPU < 800*time.Millisecond || u.CPU > 4*time.Second || u.PeakMemory < 200<<20 || u.PeakMemory > 1<<30 || u.Written < 8<<20 {
+		perl -e '$x="a"x(200<<20); while((times)[0]<1){$n++}' & perl -e '$x="a"x(100<<20); sleep 1'; wait`})
+	u, most := r.Usage, time.Duration(runtime.NumCPU())*r.End.Sub(r.Start)+time.Second // all CPUs, all the time
+	if r.ExitCode != 0 || u.CPU < time.Second || u.CPU > most || u.PeakMemory < 200<<20 || u.PeakMemory > 1<<30 || u.Written < 8<<20 {
 		t.Errorf("%+v", r)
 	}
 	t.Logf("%+v", u)

@@ -30,6 +30,13 @@ func TestDebian(t *testing.T) {
 	t.Run("pool", func(t *testing.T) {
 		v.run(t, 12*time.Minute, "mkdir -m 700 /srv/cache/lido && cp -al /srv/cache/images /srv/cache/lido/ && PATH=/srv/bin:$PATH /srv/bin/pool.sh /srv/cache/lido")
 	})
+	// Of the node's agent, what is another matter with cgroups of version 2. The images of jobs.sh are the cache's.
+	t.Run("node", func(t *testing.T) {
+		v.runTests(t, "node.test -test.run '^TestReal$/^(tree|usage|memory|agent_killed)$'", 4*time.Minute)
+	})
+	t.Run("jobs", func(t *testing.T) {
+		v.run(t, 8*time.Minute, "mkdir -m 700 /srv/cache/lido && cp -al /srv/cache/images /srv/cache/lido/ && PATH=/srv/bin:$PATH /srv/bin/jobs.sh /srv/cache/lido")
+	})
 	t.Run("unit", func(t *testing.T) {
 		v.run(t, 6*time.Minute, `install /srv/bin/lido /usr/local/bin/ && install -m 644 /srv/bin/packaging/lido.service /etc/systemd/system/ && systemctl daemon-reload
 			mkdir -m 700 /var/lib/lido && cp -a /srv/cache/images /var/lib/lido/ && /srv/bin/unit.sh before`)
@@ -40,7 +47,7 @@ func TestDebian(t *testing.T) {
 
 // runTests runs a test binary inside; a command is its name and flags.
 func (v *vm) runTests(t *testing.T, command string, patience time.Duration) {
-	v.run(t, patience+10*time.Second, "cd /tmp && LIDO_TEST_CACHE=/srv/cache /srv/bin/"+command+" -test.short -test.v -test.timeout "+patience.String())
+	v.run(t, patience+10*time.Second, "cd /tmp && LIDO_TEST_CACHE=/srv/cache LIDO_TEST_PROGRAM=/srv/bin/lido /srv/bin/"+command+" -test.short -test.v -test.timeout "+patience.String())
 }
 
 // binDisk makes the disk with what is to be proved: lido and the test binaries of its packages that need root.
@@ -51,6 +58,7 @@ func binDisk(t *testing.T) string {
 		"lido":           {"build", "-trimpath", "lido.dev/lido/cmd/lido"},
 		"runc.test":      {"test", "-c", "-tags", "root", "lido.dev/lido/internal/machine/runc"},
 		"frontdoor.test": {"test", "-c", "-tags", "root", "lido.dev/lido/internal/frontdoor"},
+		"node.test":      {"test", "-c", "-tags", "root", "lido.dev/lido/internal/node"},
 	} {
 		args = append([]string{args[0], "-o", filepath.Join(tree, out)}, args[1:]...)
 		cmd := exec.Command("go", args...)
@@ -59,7 +67,7 @@ func binDisk(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	if err := runQuiet(exec.Command("cp", "-a", "../../packaging", "arm.sh", "pool.sh", "unit.sh", tree)); err != nil {
+	if err := runQuiet(exec.Command("cp", "-a", "../../packaging", "arm.sh", "pool.sh", "jobs.sh", "unit.sh", tree)); err != nil {
 		t.Fatal(err)
 	}
 	img := filepath.Join(dir, "bin.img")
