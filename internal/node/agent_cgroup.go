@@ -1,7 +1,6 @@
 package node
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -25,16 +24,16 @@ import (
 // Version 1's own hierarchies are of no use to an agent that is not the host's root: it may not move processes of other
 // users there, and each move holds up all forks of the host.
 type groups struct {
-	dir        string // of all jobs
-	controlled bool   // memory and I/O are accounted
-	log        *slog.Logger
+	dir    string // of all jobs
+	counts counts
+	log    *slog.Logger
 }
 
 // group is a job's.
 type group struct {
-	dir        string
-	controlled bool
-	log        *slog.Logger
+	dir    string
+	counts counts
+	log    *slog.Logger
 }
 
 // taskGroup is a task's, within its job's.
@@ -64,7 +63,10 @@ func openGroups(where string, log *slog.Logger) *groups {
 		log.Warn("no cgroups: processes are found by their session", "err", err)
 		return nil
 	}
-	g.controlled = control(own, g.dir)
+	if err := control(own, g.dir); err != nil {
+		log.Warn("not all controllers are for jobs: what cgroups don't count is sampled", "err", err)
+	}
+	g.counts = countsOf(g.dir)
 	return g
 }
 
@@ -92,25 +94,24 @@ func ownCgroup() (string, error) {
 	return "", errors.New("this process is not in the unified hierarchy")
 }
 
-// control has memory and I/O accounted for each job, if the hierarchy can. The agent moves out of the way first.
-func control(own, jobs string) bool {
-	have, _ := os.ReadFile(filepath.Join(own, "cgroup.controllers"))
-	if !bytes.Contains(have, []byte("memory")) {
-		return false
+// control has the kernel count for each job what the hierarchy can. The agent moves out of the way first.
+func control(own, jobs string) error {
+	have, err := os.ReadFile(filepath.Join(own, "cgroup.controllers"))
+	controllers := strings.Fields(string(have))
+	if err != nil || len(controllers) == 0 {
+		return err
 	}
 	agent := filepath.Join(own, "agent")
-	err := os.MkdirAll(agent, 0o755)
-	if err == nil {
-		err = write(filepath.Join(agent, "cgroup.procs"), strconv.Itoa(os.Getpid()))
+	if err := os.MkdirAll(agent, 0o755); err != nil {
+		return err
 	}
-	for _, c := range strings.Fields(string(have)) {
+	err = write(filepath.Join(agent, "cgroup.procs"), strconv.Itoa(os.Getpid()))
+	for _, c := range controllers {
 		for _, d := range []string{own, jobs} {
-			if e := write(filepath.Join(d, "cgroup.subtree_control"), "+"+c); e != nil && c == "memory" {
-				err = errors.Join(err, e)
-			}
+			err = errors.Join(err, write(filepath.Join(d, "cgroup.subtree_control"), "+"+c))
 		}
 	}
-	return err == nil
+	return err
 }
 
 // cgroupName makes a directory's name of an id, which may hold anything.
@@ -120,7 +121,7 @@ func cgroupName(id string) string {
 }
 
 func (g *groups) open(job string) *group {
-	j := &group{dir: filepath.Join(g.dir, cgroupName(job)), controlled: g.controlled, log: g.log}
+	j := &group{dir: filepath.Join(g.dir, cgroupName(job)), counts: g.counts, log: g.log}
 	if err := os.Mkdir(j.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		g.log.Warn("cgroup of a job", "err", err)
 		return nil
@@ -134,51 +135,6 @@ func (g *group) remove() {
 		return
 	}
 	go removeTree(g.dir, g.log)
-}
-
-// usage is what the job took up to now.
-func (g *group) usage() Usage {
-	var u Usage
-	cpu, _ := os.ReadFile(filepath.Join(g.dir, "cpu.stat"))
-	u.CPU = time.Duration(field(cpu, "usage_usec")) * time.Microsecond
-	if !g.controlled {
-		return u
-	}
-	peak, _ := os.ReadFile(filepath.Join(g.dir, "memory.peak"))
-	u.PeakMemory, _ = strconv.ParseInt(string(bytes.TrimSpace(peak)), 10, 64)
-	stat, _ := os.ReadFile(filepath.Join(g.dir, "io.stat"))
-	for f := range strings.FieldsSeq(string(stat)) {
-		k, v, _ := strings.Cut(f, "=")
-		n, _ := strconv.ParseInt(v, 10, 64)
-		switch k {
-		case "rbytes":
-			u.Read += n
-		case "wbytes":
-			u.Written += n
-		}
-	}
-	return u
-}
-
-// oomKills is how often the kernel has killed a process for want of memory, in the job or else in the node.
-func oomKills(g *group) int64 {
-	path := "/sys/fs/cgroup/memory/memory.oom_control"
-	if g != nil && g.controlled {
-		path = filepath.Join(g.dir, "memory.events")
-	}
-	events, _ := os.ReadFile(path)
-	return field(events, "oom_kill")
-}
-
-// field is the number after a name in a text that has one of each in a line.
-func field(text []byte, name string) int64 {
-	for line := range strings.Lines(string(text)) {
-		if v, ok := strings.CutPrefix(line, name+" "); ok {
-			n, _ := strconv.ParseInt(strings.TrimSpace(v), 10, 64)
-			return n
-		}
-	}
-	return 0
 }
 
 // task makes a task's cgroup.

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// sampler looks at a task's processes from time to time, for the use that no cgroup accounts.
+// sampler looks at a task's processes from time to time, for the use that no cgroup counts, or not yet.
 type sampler struct {
 	stop chan struct{}
 	once sync.Once

@@ -33,9 +33,7 @@ func (a *Agent) start(r *running, g *group, out *output) (p *os.Process, err err
 	}
 	tree.session = p.Pid
 	write(fmt.Sprintf("/proc/%d/oom_score_adj", p.Pid), "300") // when memory ends, jobs end before what keeps the node
-	if tree.group == nil || !tree.group.job.controlled {
-		tree.sampler = sample(tree)
-	}
+	tree.sampler = sample(tree)
 	a.own(r, tree)
 	return p, nil
 }

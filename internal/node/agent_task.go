@@ -16,13 +16,16 @@ type job struct {
 	name  string
 	tasks int
 	group *group // nil without cgroups
-	used  Usage  // by tasks that have ended, as far as the cgroup does not tell
+	used  Usage  // by tasks that have ended, as far as was seen of their processes
 
 	boxMu sync.Mutex
 	boxes map[string]*box // by the image's root
 }
 
 // use adds a task's use and returns the whole job's up to now. Agent.mu is held.
+//
+// What processes wrote is known of them at once, but counted by a cgroup only when it goes to the disk, which may be
+// after the job; and file systems without a disk are not counted. So the larger of both is right.
 func (j *job) use(u Usage) Usage {
 	j.used.CPU += u.CPU
 	j.used.Read += u.Read
@@ -32,8 +35,9 @@ func (j *job) use(u Usage) Usage {
 		return j.used
 	}
 	known := j.group.usage()
-	if !j.group.controlled {
-		known.PeakMemory, known.Read, known.Written = j.used.PeakMemory, j.used.Read, j.used.Written
+	known.Read, known.Written = max(known.Read, j.used.Read), max(known.Written, j.used.Written)
+	if !j.group.counts.peak {
+		known.PeakMemory = j.used.PeakMemory
 	}
 	return known
 }

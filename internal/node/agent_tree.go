@@ -14,7 +14,7 @@ import (
 type tree struct {
 	group   *taskGroup // nil without cgroups
 	session int        // pid of the command, which leads the session; 0 before it runs
-	sampler *sampler   // nil where cgroups account all
+	sampler *sampler   // nil before it runs
 }
 
 func (t *tree) signal(s syscall.Signal) {
@@ -53,14 +53,10 @@ func (t *tree) end() {
 	t.group.end()
 }
 
-// usage is what the task took, as far as cgroups don't tell: what was seen of its processes, or what the command and the
-// children that it waited for took in the end, if that is more.
+// usage is what the task took, as far as was seen of its processes, or what the command and the children that it waited
+// for took in the end, if that is more.
 func (t *tree) usage(s *os.ProcessState) Usage {
-	var u Usage
-	if t.sampler == nil {
-		return u
-	}
-	u = t.sampler.seen()
+	u := t.sampler.seen()
 	r, ok := s.SysUsage().(*syscall.Rusage)
 	if !ok {
 		return u

@@ -106,12 +106,13 @@ type Report struct {
 	Usage Usage `json:"usage,omitzero"`
 }
 
-// Usage is what the processes of a job's tasks in this node took, measured by their cgroup.
+// Usage is what the processes of all of a job's tasks in this node took up to now, counted by their cgroup as far as the
+// kernel can, and else as seen of the processes.
 type Usage struct {
 	CPU        time.Duration `json:"cpu,omitempty"`
-	PeakMemory int64         `json:"peakMemory,omitempty"` // bytes
-	Read       int64         `json:"read,omitempty"`       // bytes
-	Written    int64         `json:"written,omitempty"`    // bytes
+	PeakMemory int64         `json:"peakMemory,omitempty"` // bytes; cgroups count the cache of its files, too
+	Read       int64         `json:"read,omitempty"`       // bytes from disks
+	Written    int64         `json:"written,omitempty"`    // bytes to disks, also those still on their way
 }
 
 // Hello is the first thing that an agent says on a connection.

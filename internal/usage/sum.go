@@ -45,7 +45,7 @@ type Sum struct {
 	JobSeconds      float64   `json:"jobSeconds"`      // that jobs ran, by the clock
 	JobNodeSeconds  float64   `json:"jobNodeSeconds"`  // the same, times the nodes that each ran on
 	CPUSeconds      float64   `json:"cpuSeconds"`      // that jobs' processes were on a CPU
-	PeakMemoryBytes int64     `json:"peakMemoryBytes"` // of any job in any node
+	PeakMemoryBytes int64     `json:"peakMemoryBytes"` // of the run that took most; its nodes added up
 	BytesRead       int64     `json:"bytesRead"`
 	BytesWritten    int64     `json:"bytesWritten"`
 	First           time.Time `json:"first"` // when the first began

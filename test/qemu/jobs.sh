@@ -43,7 +43,7 @@ up
 lido cluster create default --nodes 1 --slots 3 --size Standard_F1s --image base
 lido cluster ls
 
-say "a job that uses what is known: 2 s of CPU time, 96 MiB of memory, 24 MiB written and 16 MiB read past the page cache"
+say "a job that uses what is known: 2 s of CPU time, 96 MiB of memory, 24 MiB written and 16 MiB read past the page cache, 8 MiB written and not on the disk yet when it ends"
 cat >/root/use.sh <<'END'
 set -e
 id -un
@@ -52,6 +52,7 @@ perl -e 'while ((times)[0] < 2) {$n++}' &
 perl -e 'vec($x, (96 << 20) - 1, 8) = 1; sleep 1'
 dd if=/dev/zero of=f bs=1M count=24 oflag=direct status=none
 dd if=f of=/dev/null bs=1M count=16 iflag=direct status=none
+dd if=/dev/zero of=g bs=1M count=8 status=none
 wait
 exit 3
 END
@@ -66,7 +67,7 @@ grep -q '^/system.slice/lido-node.service/jobs/[0-9a-f]*/[0-9a-f]*$' <<<"$out" |
 used known jobs 1 1
 used known cpuSeconds 2 "$(lido usage --by job -o json | jq '.[0].jobSeconds + 0.5')" # there is one CPU
 used known peakMemoryBytes $((96 << 20)) $((192 << 20))
-used known bytesWritten $((24 << 20)) $((40 << 20))
+used known bytesWritten $((32 << 20)) $((48 << 20))
 used known bytesRead $((16 << 20)) $((64 << 20))
 
 say "a job next to it pays for itself alone"
