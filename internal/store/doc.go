@@ -34,6 +34,7 @@ func Key(id string) string { return strings.ToLower(id) }
 type Tx struct {
 	ctx      context.Context
 	tx       *sql.Tx
+	db       *database
 	writable bool
 	changed  []Change
 }
@@ -56,7 +57,7 @@ func scanDoc(row interface{ Scan(...any) error }) (*Doc, error) {
 
 // Get returns the document of an id, in any case, or ErrNotFound.
 func (t *Tx) Get(id string) (*Doc, error) {
-	return scanDoc(t.tx.QueryRowContext(t.ctx, `SELECT `+docColumns+` FROM docs WHERE key = ?`, Key(id)))
+	return scanDoc(t.queryRow(getDoc, Key(id)))
 }
 
 // Query selects documents. Empty fields select all.
@@ -84,7 +85,7 @@ func (t *Tx) List(q Query) ([]*Doc, error) {
 	if q.Limit > 0 {
 		limit, args = " LIMIT ?", append(args, q.Limit)
 	}
-	rows, err := t.tx.QueryContext(t.ctx, `SELECT `+docColumns+` FROM docs WHERE `+strings.Join(where, " AND ")+` ORDER BY key`+limit, args...)
+	rows, err := t.query(`SELECT `+docColumns+` FROM docs WHERE `+strings.Join(where, " AND ")+` ORDER BY key`+limit, args...)
 	if err != nil {
 		return nil, fmt.Errorf("store: list: %w", err)
 	}
@@ -109,7 +110,7 @@ type Version struct {
 // Versions returns what all documents of a type are at, in the order of their keys: what a reconciler needs to find out
 // which ones to look at, for a small part of what List costs.
 func (t *Tx) Versions(typ string) ([]Version, error) {
-	rows, err := t.tx.QueryContext(t.ctx, `SELECT id, uid, generation FROM docs WHERE type = ? ORDER BY key`, strings.ToLower(typ))
+	rows, err := t.query(`SELECT id, uid, generation FROM docs WHERE type = ? ORDER BY key`, strings.ToLower(typ))
 	if err != nil {
 		return nil, fmt.Errorf("store: versions: %w", err)
 	}
@@ -149,7 +150,7 @@ func (t *Tx) Put(d *Doc, now time.Time) error {
 		}
 	}
 	d.Type = strings.ToLower(d.Type)
-	_, err = t.tx.ExecContext(t.ctx, `INSERT OR REPLACE INTO docs (key, `+docColumns+`) VALUES (?,?,?,?,?,?,?,?,?,?,?,?)`,
+	err = t.exec(putDoc,
 		Key(d.ID), d.ID, d.UID, d.Type, d.APIVersion, d.Generation, d.Etag, []byte(d.Desired), []byte(d.Status), d.Deleting, d.CreatedAt.UnixMicro(), d.ChangedAt.UnixMicro())
 	if err != nil {
 		return fmt.Errorf("store: put %s: %w", d.ID, err)
@@ -161,7 +162,7 @@ func (t *Tx) Put(d *Doc, now time.Time) error {
 // Renew counts up a stored document's generation without a change, so that its wish is carried out again.
 func (t *Tx) Renew(d *Doc, now time.Time) error {
 	d.Generation, d.Etag, d.ChangedAt = d.Generation+1, uuid.NewString(), now
-	_, err := t.tx.ExecContext(t.ctx, `UPDATE docs SET generation = ?, etag = ?, changed = ? WHERE key = ?`, d.Generation, d.Etag, now.UnixMicro(), Key(d.ID))
+	err := t.exec(`UPDATE docs SET generation = ?, etag = ?, changed = ? WHERE key = ?`, d.Generation, d.Etag, now.UnixMicro(), Key(d.ID))
 	if err != nil {
 		return fmt.Errorf("store: renew %s: %w", d.ID, err)
 	}
@@ -186,7 +187,7 @@ func (t *Tx) SetStatus(id, uid string, status any) error {
 	if string(old.Status) == string(b) {
 		return nil
 	}
-	if _, err := t.tx.ExecContext(t.ctx, `UPDATE docs SET status = ? WHERE key = ?`, b, Key(id)); err != nil {
+	if err := t.exec(putStatus, b, Key(id)); err != nil {
 		return fmt.Errorf("store: status of %s: %w", id, err)
 	}
 	t.note(id, old.Type)
@@ -212,8 +213,8 @@ func (t *Tx) Delete(id string) error {
 	if err != nil {
 		return err
 	}
-	for _, q := range []string{`DELETE FROM docs WHERE key = ?`, `DELETE FROM refs WHERE from_key = ?`} {
-		if _, err := t.tx.ExecContext(t.ctx, q, Key(id)); err != nil {
+	for _, q := range []string{`DELETE FROM docs WHERE key = ?`, dropRefs} {
+		if err := t.exec(q, Key(id)); err != nil {
 			return fmt.Errorf("store: delete %s: %w", id, err)
 		}
 	}
@@ -223,11 +224,11 @@ func (t *Tx) Delete(id string) error {
 
 // SetRefs records which ids a document mentions, in place of those recorded before.
 func (t *Tx) SetRefs(from string, to []string) error {
-	if _, err := t.tx.ExecContext(t.ctx, `DELETE FROM refs WHERE from_key = ?`, Key(from)); err != nil {
+	if err := t.exec(dropRefs, Key(from)); err != nil {
 		return fmt.Errorf("store: references of %s: %w", from, err)
 	}
 	for _, id := range to {
-		if _, err := t.tx.ExecContext(t.ctx, `INSERT OR IGNORE INTO refs (from_key, to_key) VALUES (?, ?)`, Key(from), Key(id)); err != nil {
+		if err := t.exec(`INSERT OR IGNORE INTO refs (from_key, to_key) VALUES (?, ?)`, Key(from), Key(id)); err != nil {
 			return fmt.Errorf("store: references of %s: %w", from, err)
 		}
 	}
@@ -246,7 +247,7 @@ func (t *Tx) Refs(id string) ([]string, error) {
 }
 
 func (t *Tx) strings(query string, args ...any) ([]string, error) {
-	rows, err := t.tx.QueryContext(t.ctx, query, args...)
+	rows, err := t.query(query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("store: %w", err)
 	}

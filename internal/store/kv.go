@@ -16,7 +16,7 @@ type Entry struct {
 // GetKV returns a value, or ErrNotFound.
 func (t *Tx) GetKV(bucket, key string) ([]byte, error) {
 	var v []byte
-	err := t.tx.QueryRowContext(t.ctx, `SELECT value FROM kv WHERE bucket = ? AND key = ?`, bucket, key).Scan(&v)
+	err := t.queryRow(getKV, bucket, key).Scan(&v)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, ErrNotFound
 	}
@@ -31,7 +31,7 @@ func (t *Tx) SetKV(bucket, key string, value []byte) error {
 	if value == nil {
 		value = []byte{} // NULL is not a value
 	}
-	_, err := t.tx.ExecContext(t.ctx, `INSERT OR REPLACE INTO kv (bucket, key, value) VALUES (?,?,?)`, bucket, key, value)
+	err := t.exec(putKV, bucket, key, value)
 	if err != nil {
 		return fmt.Errorf("store: set %s/%s: %w", bucket, key, err)
 	}
@@ -40,7 +40,7 @@ func (t *Tx) SetKV(bucket, key string, value []byte) error {
 
 // DeleteKV removes a value, if it is there.
 func (t *Tx) DeleteKV(bucket, key string) error {
-	if _, err := t.tx.ExecContext(t.ctx, `DELETE FROM kv WHERE bucket = ? AND key = ?`, bucket, key); err != nil {
+	if err := t.exec(`DELETE FROM kv WHERE bucket = ? AND key = ?`, bucket, key); err != nil {
 		return fmt.Errorf("store: delete %s/%s: %w", bucket, key, err)
 	}
 	return nil
@@ -48,7 +48,7 @@ func (t *Tx) DeleteKV(bucket, key string) error {
 
 // ListKV returns the values of a bucket in the order of their keys.
 func (t *Tx) ListKV(bucket string) ([]Entry, error) {
-	rows, err := t.tx.QueryContext(t.ctx, `SELECT key, value FROM kv WHERE bucket = ? ORDER BY key`, bucket)
+	rows, err := t.query(`SELECT key, value FROM kv WHERE bucket = ? ORDER BY key`, bucket)
 	if err != nil {
 		return nil, fmt.Errorf("store: list %s: %w", bucket, err)
 	}
@@ -66,7 +66,7 @@ func (t *Tx) ListKV(bucket string) ([]Entry, error) {
 
 // DeleteBucket removes all values of a bucket.
 func (t *Tx) DeleteBucket(bucket string) error {
-	if _, err := t.tx.ExecContext(t.ctx, `DELETE FROM kv WHERE bucket = ?`, bucket); err != nil {
+	if err := t.exec(`DELETE FROM kv WHERE bucket = ?`, bucket); err != nil {
 		return fmt.Errorf("store: delete %s: %w", bucket, err)
 	}
 	return nil

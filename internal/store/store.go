@@ -31,8 +31,8 @@ var (
 
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
-	write *sql.DB // one connection: SQLite has one writer
-	read  *sql.DB
+	write *database // one connection: SQLite has one writer
+	read  *database
 
 	mu   sync.Mutex
 	subs map[*Subscription]struct{}
@@ -54,24 +54,34 @@ const schemaVersion = 1
 
 // Open opens the database file, making it if it is missing.
 func Open(path string) (*Store, error) {
+	s, err := connect(path)
+	if err != nil {
+		return nil, fmt.Errorf("open store %s: %w", path, err)
+	}
+	return s, nil
+}
+
+func connect(path string) (*Store, error) {
 	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() + "?_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)&_pragma=busy_timeout(10000)&_txlock="
 	write, err := sql.Open("sqlite", dsn+"immediate")
 	if err != nil {
-		return nil, fmt.Errorf("open store %s: %w", path, err)
+		return nil, err
 	}
 	write.SetMaxOpenConns(1)
-	if err := prepare(write); err != nil {
-		write.Close()
-		return nil, fmt.Errorf("open store %s: %w", path, err)
+	if err := makeTables(write); err != nil {
+		return nil, errors.Join(err, write.Close())
 	}
 	read, err := sql.Open("sqlite", dsn+"deferred&_pragma=query_only(1)"+mapped)
 	if err != nil {
-		write.Close()
-		return nil, fmt.Errorf("open store %s: %w", path, err)
+		return nil, errors.Join(err, write.Close())
 	}
 	read.SetMaxOpenConns(readers)
 	read.SetMaxIdleConns(readers) // opening one anew costs more than most reads
-	return &Store{write: write, read: read, subs: map[*Subscription]struct{}{}}, nil
+	s := &Store{write: &database{DB: write}, read: &database{DB: read}, subs: map[*Subscription]struct{}{}}
+	if err := errors.Join(s.write.prepare(), s.read.prepare()); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
 }
 
 // mapped lets readers look into the file's pages instead of copying them: lists take a third of the time.
@@ -80,8 +90,8 @@ const mapped = "&_pragma=mmap_size(67108864)"
 // readers is how many read at once; more wait.
 const readers = 8
 
-// prepare makes the tables, or refuses a database of a newer lido.
-func prepare(db *sql.DB) error {
+// makeTables makes the tables, or refuses a database of a newer lido.
+func makeTables(db *sql.DB) error {
 	var version int
 	if err := db.QueryRow(`PRAGMA user_version`).Scan(&version); err != nil {
 		return err
@@ -105,7 +115,7 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 		return fmt.Errorf("store: %w", err)
 	}
 	defer tx.Rollback()
-	return fn(&Tx{ctx: ctx, tx: tx})
+	return fn(&Tx{ctx: ctx, tx: tx, db: s.read})
 }
 
 // Update runs fn in the write transaction and commits if it returns nil. fn must not call View or Update.
@@ -115,7 +125,7 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 		return fmt.Errorf("store: %w", err)
 	}
 	defer tx.Rollback()
-	t := &Tx{ctx: ctx, tx: tx, writable: true}
+	t := &Tx{ctx: ctx, tx: tx, db: s.write, writable: true}
 	if err := fn(t); err != nil {
 		return err
 	}
