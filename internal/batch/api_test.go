@@ -68,7 +68,7 @@ func TestWhatGetShowedCanBePutBack(t *testing.T) {
 		}
 		j, _ := tx.Get(exp + "/jobs/J")
 		w, st, err2 := readJob(f.Server, tx, j)
-		if string(w.Secrets[0].Value) != "hush-token" || st.State != stateQueued || submitter(j) != "ada" || w.limit() != 7*24*time.Hour {
+		if string(w.Secrets[0].Value) != "hush-token" || st.State != stateQueued || submitter(j) != "ada" || w.Constraints.limit() != 7*24*time.Hour {
 			t.Errorf("job: %+v %+v by %q", w, st, submitter(j))
 		}
 		return first(err, err2)

@@ -90,9 +90,6 @@ func readJob(s *arm.Server, tx *store.Tx, d *store.Doc) (job, jobStatus, error) 
 	return wish.Properties, st, nil
 }
 
-// clusterKey returns the key of a job's cluster. The id is as the cluster's own document has it.
-func (j *job) clusterKey() string { return store.Key(j.Cluster.ID) }
-
 // ended tells whether a job's state is final.
 func (st *jobStatus) ended() bool { return st.State == stateSucceeded || st.State == stateFailed }
 

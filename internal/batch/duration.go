@@ -35,8 +35,8 @@ func parseDuration(s string) (time.Duration, bool) {
 }
 
 // limit returns how long a job may run; a week unless it says otherwise.
-func (j *job) limit() time.Duration {
-	if d, ok := parseDuration(j.Constraints.Limit); ok {
+func (c constraints) limit() time.Duration {
+	if d, ok := parseDuration(c.Limit); ok {
 		return d
 	}
 	return 7 * 24 * time.Hour

@@ -25,25 +25,30 @@ type runner struct {
 	mu        sync.Mutex
 	jobs      map[string]*run   // queued and running, by uid
 	byKey     map[string]*run   // by the document's key
+	people    map[string]string // each name once, for all the jobs that have it
 	pools     map[string]*pool  // by cluster key
 	agents    map[string]*agent // by machine
 	dirty     map[*run]bool     // running jobs to decide about
 	unplanned []*run            // found running at the start: their plans are to be made
 }
 
-// run is a job that has not ended.
+// run is a job that has not ended. There may be a hundred thousand that are queued: keep it small.
 type run struct {
-	id, key, uid, person string
-	pool                 *pool
-	gang                 gang.Job
-	limit                time.Duration
-	status               *jobStatus // as it will be in the store; nil for a job that never ran
-	terminate            time.Time
-	putBack              *Problem // it is to leave its nodes
-	deleting             bool
-	closed               bool // its end is decided
+	id, key   string
+	pool      *pool
+	gang      gang.Job   // its ID is the document's UID
+	status    *jobStatus // as it will be in the store; nil for a job that never ran
+	terminate time.Time
+	deleting  bool
+	closed    bool // its end is decided
+	*attempt       // nil while it is queued
+}
 
-	// Of a job that was given its nodes.
+func (j *run) uid() string { return j.gang.ID }
+
+// attempt is what is known of a job that was given its nodes.
+type attempt struct {
+	putBack *Problem // it is to leave its nodes
 	plan    *plan
 	making  bool     // its plan is being made
 	opened  bool     // the ledger knows that it runs
@@ -59,6 +64,7 @@ type pool struct {
 	key   string
 	queue *gang.Queue
 	max   int
+	runs  map[*run]bool // jobs that have their nodes
 	nodes map[string]nodeInfo
 	leave map[string]string // nodes that are leaving: how
 	dirty bool
@@ -80,7 +86,7 @@ type agent struct {
 
 func newRunner(room *Room) *runner {
 	return &runner{room: room, log: room.Log, root: nodeRoot, wake: make(chan struct{}, 1), loaded: make(chan struct{}), jobs: map[string]*run{},
-		byKey: map[string]*run{}, pools: map[string]*pool{}, agents: map[string]*agent{}, dirty: map[*run]bool{}}
+		byKey: map[string]*run{}, people: map[string]string{}, pools: map[string]*pool{}, agents: map[string]*agent{}, dirty: map[*run]bool{}}
 }
 
 // wakeUp has the loop look at what changed.
@@ -138,7 +144,7 @@ func (r *runner) tick() {
 			r.sweep(machine, a, now)
 		}
 		for j := range a.runs {
-			if !j.opened {
+			if r.opens(j, now) {
 				r.dirty[j] = true
 			}
 		}

@@ -73,7 +73,7 @@ func (r *runner) unsend(j *run, n int) {
 // report takes in what an agent knows of a task. What nobody waits for is forgotten.
 func (r *runner) report(machine string, rep node.Report) {
 	owner, _, _ := strings.Cut(rep.ID, "/")
-	if strings.HasPrefix(rep.Job, "setup:") || strings.HasPrefix(rep.ID, "setup:") {
+	if isSetup(rep.Job) || isSetup(rep.ID) {
 		return
 	}
 	j := r.jobs[owner]
@@ -84,7 +84,7 @@ func (r *runner) report(machine string, rep node.Report) {
 		}
 	case j == nil || j.status == nil || !strings.HasPrefix(rep.ID, owner+"/"+itoa(j.status.Attempt)+"/"):
 		r.room.Agents.Send(machine, node.Order{Forget: []string{rep.ID}})
-	case j.reports != nil:
+	case j.attempt != nil:
 		j.reports[rep.ID] = rep
 		r.dirty[j] = true
 	}

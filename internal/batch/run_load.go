@@ -16,10 +16,20 @@ import (
 type sighting struct {
 	key       string
 	doc       *store.Doc // nil if it is gone
-	job       job        // without secrets
 	status    jobStatus
-	person    string
+	wish      queuedWish // of a job that is new to the runner
 	terminate time.Time
+}
+
+// queuedWish is what the runner must know of a job while it is queued.
+type queuedWish struct {
+	By         string `json:"submittedBy"`
+	Properties struct {
+		Priority    string      `json:"schedulingPriority"`
+		Cluster     ref         `json:"cluster"`
+		NodeCount   arm.Int     `json:"nodeCount"`
+		Constraints constraints `json:"constraints"`
+	}
 }
 
 // loadJobs finds the jobs that have not ended.
@@ -58,7 +68,7 @@ const chargedFor = 3 * gang.DefaultHalfLife
 // charge has a job that ended before this start count for its person.
 func (r *runner) charge(s *sighting) {
 	if st := &s.status; len(st.Nodes) > 0 && !st.Start.IsZero() && st.End.After(st.Start) {
-		r.pool(s.job.clusterKey()).queue.Charge(s.person, len(st.Nodes), st.Start, st.End)
+		r.pool(store.Key(s.wish.Properties.Cluster.ID)).queue.Charge(s.wish.By, len(st.Nodes), st.Start, st.End)
 	}
 }
 
@@ -71,11 +81,15 @@ func (r *runner) loadSome(ctx context.Context, after string) (found []*sighting,
 			return err
 		}
 		for _, d := range docs {
-			s, err := r.look(tx, d)
+			s, err := r.look(tx, d, false)
 			if err != nil {
 				return err
 			}
-			if !s.status.ended() || d.Deleting || r.room.Now().Sub(s.status.End) < chargedFor {
+			recent := s.status.ended() && r.room.Now().Sub(s.status.End) < chargedFor
+			if recent {
+				r.readWish(s)
+			}
+			if recent || !s.status.ended() || d.Deleting {
 				found = append(found, s)
 			}
 		}
@@ -88,14 +102,14 @@ func (r *runner) loadSome(ctx context.Context, after string) (found []*sighting,
 }
 
 // look reads what the runner must know of a job's document. One that cannot be read counts as ended.
-func (r *runner) look(tx *store.Tx, d *store.Doc) (*sighting, error) {
-	s := &sighting{key: store.Key(d.ID), doc: d, person: submitter(d)}
-	var wish struct{ Properties job }
-	if err := errors.Join(arm.Decode(d.Status, &s.status), arm.Decode(d.Desired, &wish)); err != nil {
-		r.log.Error("batch: read a job", "job", d.ID, "err", err)
-		s.status.State = stateFailed
+func (r *runner) look(tx *store.Tx, d *store.Doc, known bool) (*sighting, error) {
+	s := &sighting{key: store.Key(d.ID), doc: d}
+	if err := arm.Decode(d.Status, &s.status); err != nil {
+		r.unreadable(s, err)
 	}
-	s.job = wish.Properties
+	if !known && !s.status.ended() {
+		r.readWish(s)
+	}
 	if s.status.ended() {
 		return s, nil
 	}
@@ -106,12 +120,37 @@ func (r *runner) look(tx *store.Tx, d *store.Doc) (*sighting, error) {
 	return s, err
 }
 
+func (r *runner) readWish(s *sighting) {
+	if err := arm.Decode(s.doc.Desired, &s.wish); err != nil {
+		r.unreadable(s, err)
+	}
+}
+
+func (r *runner) unreadable(s *sighting, err error) {
+	r.log.Error("batch: read a job", "job", s.doc.ID, "err", err)
+	s.status.State = stateFailed
+}
+
+// known tells of documents' keys which incarnations the runner has: of those a change can only be an end or a wish for it.
+func (r *runner) known(keys []string) map[string]string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	uids := map[string]string{}
+	for _, key := range keys {
+		if j := r.byKey[key]; j != nil {
+			uids[key] = j.uid()
+		}
+	}
+	return uids
+}
+
 // read looks at documents that changed.
 func (r *runner) read(ctx context.Context, keys []string) error {
 	if len(keys) == 0 {
 		return nil
 	}
 	var found []*sighting
+	known := r.known(keys)
 	err := r.room.Store.View(ctx, func(tx *store.Tx) error {
 		for _, key := range keys {
 			d, err := tx.Get(key)
@@ -125,7 +164,7 @@ func (r *runner) read(ctx context.Context, keys []string) error {
 				r.seeCluster(key, d)
 				continue
 			}
-			s, err := r.look(tx, d)
+			s, err := r.look(tx, d, known[key] == d.UID)
 			if err != nil {
 				return err
 			}
@@ -176,7 +215,7 @@ func (r *runner) see(s *sighting) (over bool) {
 			r.dirty[j] = true
 		}
 		return false
-	case j != nil && j.uid != s.doc.UID:
+	case j != nil && j.uid() != s.doc.UID:
 		return false // the old one is not over yet; its end comes first
 	case s.status.ended():
 		return s.doc.Deleting && j == nil
@@ -197,14 +236,15 @@ func (r *runner) see(s *sighting) (over bool) {
 // admit takes a job in that is new to the runner.
 func (r *runner) admit(s *sighting) *run {
 	d := s.doc
-	p := r.pool(s.job.clusterKey())
-	j := &run{id: d.ID, key: s.key, uid: d.UID, person: s.person, pool: p, limit: s.job.limit()}
-	j.gang = gang.Job{ID: d.UID, Person: s.person, Priority: priorityOf(s.job.Priority), Nodes: max(1, int(s.job.NodeCount)), Seq: d.CreatedAt.UnixMicro(), Limit: j.limit}
+	w := &s.wish.Properties
+	p := r.pool(store.Key(w.Cluster.ID))
+	j := &run{id: d.ID, key: s.key, pool: p, gang: gang.Job{ID: d.UID, Person: r.person(s.wish.By), Priority: priorityOf(w.Priority),
+		Nodes: max(1, int(w.NodeCount)), Seq: d.CreatedAt.UnixMicro(), Limit: w.Constraints.limit()}}
 	if s.status.State != "" {
 		st := s.status
 		j.status = &st
 	}
-	r.jobs[j.uid], r.byKey[j.key] = j, j
+	r.jobs[j.uid()], r.byKey[j.key] = j, j
 	if err := p.queue.Submit(j.gang); err != nil {
 		r.log.Error("batch: queue a job", "job", d.ID, "err", err)
 	}
@@ -214,13 +254,21 @@ func (r *runner) admit(s *sighting) *run {
 		for _, n := range j.status.Nodes {
 			names = append(names, n.Node)
 		}
-		p.queue.Started(j.uid, names, j.status.Start)
+		p.queue.Started(j.uid(), names, j.status.Start)
 		r.attach(j)
-		j.making = true
 		r.dirty[j] = true
 		r.unplanned = append(r.unplanned, j)
 	}
 	return j
+}
+
+// person is a name that many jobs share.
+func (r *runner) person(name string) string {
+	if known, ok := r.people[name]; ok {
+		return known
+	}
+	r.people[name] = name
+	return name
 }
 
 func priorityOf(name string) gang.Priority {
@@ -237,7 +285,7 @@ func priorityOf(name string) gang.Priority {
 func (r *runner) pool(key string) *pool {
 	p := r.pools[key]
 	if p == nil {
-		p = &pool{key: key, queue: gang.New(gang.Options{}), nodes: map[string]nodeInfo{}, leave: map[string]string{}}
+		p = &pool{key: key, queue: gang.New(gang.Options{}), runs: map[*run]bool{}, nodes: map[string]nodeInfo{}, leave: map[string]string{}}
 		r.pools[key] = p
 	}
 	return p

@@ -9,9 +9,14 @@ import (
 // openAfter is how long a job runs until the ledger is told that it does; of shorter ones it learns when they end.
 const openAfter = time.Minute
 
+// opens tells whether the ledger is to be told that a job runs.
+func (r *runner) opens(j *run, now time.Time) bool {
+	return !j.opened && !j.closed && now.Sub(j.status.Start) >= openAfter
+}
+
 // open tells the ledger of a job that has run for a while.
 func (b *batchOf) open(j *run) {
-	if j.opened || j.closed || j.status == nil || len(j.status.Nodes) == 0 || b.now.Sub(j.status.Start) < openAfter {
+	if !b.opens(j, b.now) {
 		return
 	}
 	j.opened = true
@@ -42,7 +47,7 @@ func (b *batchOf) meter(j *run) {
 // entry is what the agents' reports say that the attempt used. A report tells what all of the job took in its node up to
 // then: the last of a node counts.
 func (b *batchOf) entry(j *run) Entry {
-	e := Entry{Key: j.uid + "/" + itoa(j.status.Attempt), Kind: "job", Cluster: j.pool.key, Job: j.id, Person: j.person, Size: j.pool.size, Nodes: len(j.status.Nodes)}
+	e := Entry{Key: j.uid() + "/" + itoa(j.status.Attempt), Kind: "job", Cluster: j.pool.key, Job: j.id, Person: j.gang.Person, Size: j.pool.size, Nodes: len(j.status.Nodes)}
 	use := map[string]node.Usage{}
 	where := map[string]string{}
 	if j.plan != nil {

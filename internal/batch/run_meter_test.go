@@ -11,8 +11,8 @@ import (
 func TestMeterCountsANodeOnce(t *testing.T) {
 	start := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
 	task := func(n int, id string) step { return step{Node: n, Task: node.Task{ID: id}} }
-	j := &run{uid: "u", pool: &pool{}, reports: map[string]node.Report{},
-		status: &jobStatus{Attempt: 1, Nodes: []placed{{Node: "n0"}, {Node: "n1"}}},
+	j := &run{pool: &pool{}, status: &jobStatus{Attempt: 1, Nodes: []placed{{Node: "n0"}, {Node: "n1"}}}}
+	j.attempt = &attempt{reports: map[string]node.Report{},
 		plan: &plan{Phases: []phase{{phaseMain, []step{task(0, "main/0"), task(1, "main/1")}}},
 			Clean: phase{phaseClean, []step{task(0, "clean/0"), task(1, "clean/1")}}}}
 	for id, u := range map[string]node.Usage{

@@ -47,10 +47,7 @@ func (r *runner) lose(p *pool, name string, why Problem) {
 
 // onNode calls f for the jobs that have a node, with its index.
 func (r *runner) onNode(p *pool, name string, f func(j *run, i int)) {
-	for _, j := range r.jobs {
-		if j.pool != p || j.status == nil || j.closed {
-			continue
-		}
+	for j := range p.runs {
 		for i, at := range j.status.Nodes {
 			if at.Node == name {
 				f(j, i)
@@ -96,10 +93,7 @@ func (r *runner) load(cluster string) clusterLoad {
 			l.Idle[n.Name] = n.Since
 		}
 	}
-	for _, j := range r.jobs {
-		if j.pool != p || j.status == nil || j.closed {
-			continue
-		}
+	for j := range p.runs {
 		for _, at := range j.status.Nodes {
 			l.Busy[at.Node] = append(l.Busy[at.Node], j.id)
 		}
@@ -128,7 +122,7 @@ func (r *runner) waiting(key string) string {
 	if j == nil {
 		return ""
 	}
-	w, ok := j.pool.queue.Explain(j.uid, r.room.Now())
+	w, ok := j.pool.queue.Explain(j.uid(), r.room.Now())
 	if !ok {
 		return ""
 	}

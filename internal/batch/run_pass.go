@@ -36,7 +36,7 @@ func (b *batchOf) decideQueued(j *run) {
 	if j.terminate.IsZero() && !j.deleting {
 		return
 	}
-	j.pool.queue.Withdraw(j.uid)
+	j.pool.queue.Withdraw(j.uid())
 	j.pool.dirty = true
 	code := -1
 	b.close(j, jobDecision{State: stateFailed, Code: &code, Errors: []Problem{{Code: "JobTerminated", Message: "The job was terminated while it was queued."}}})
@@ -87,13 +87,14 @@ func (r *runner) view(j *run) *jobView {
 
 // order notes the orders of a decision that were not sent yet.
 func (b *batchOf) order(j *run, d jobDecision) {
+	sent := j.sent
 	add := func(s step, mark string, o node.Order) {
 		at := j.status.Nodes[s.Node]
-		if j.sent[mark] {
+		if sent[mark] {
 			return
 		}
 		o.Instance = at.Instance
-		b.orders = append(b.orders, addressed{at.Machine, o, func() { j.sent[mark] = true }})
+		b.orders = append(b.orders, addressed{at.Machine, o, func() { sent[mark] = true }})
 	}
 	for _, s := range d.Run {
 		add(s, s.Task.ID, node.Order{Run: &s.Task})
@@ -111,7 +112,7 @@ func (b *batchOf) set(j *run, st *jobStatus) {
 
 // finish takes a job off its nodes: it has ended, or goes back to the queue.
 func (b *batchOf) finish(j *run, d jobDecision) {
-	j.pool.queue.Finished(j.uid, b.now)
+	j.pool.queue.Finished(j.uid(), b.now)
 	j.pool.dirty = true
 	b.meter(j)
 	b.forget(j)
@@ -129,7 +130,7 @@ func (b *batchOf) close(j *run, d jobDecision) {
 		next = *j.status
 	}
 	next.State, next.StateSince, next.End, next.ExitCode, next.Errors = d.State, b.now, b.now, d.Code, d.Errors
-	next.Waiting, next.PutBack = "", nil
+	next.PutBack = nil
 	j.closed = true
 	b.set(j, &next)
 	b.ended = append(b.ended, j)
@@ -142,7 +143,7 @@ func (b *batchOf) requeue(j *run, d jobDecision) {
 		next.Retries++
 	}
 	b.set(j, &next)
-	j.putBack, j.plan, j.failure, j.reports, j.sent, j.lost = nil, nil, nil, nil, nil, nil
+	j.attempt = nil
 	if err := j.pool.queue.Submit(j.gang); err != nil {
 		b.log.Error("batch: put a job back", "job", j.id, "err", err)
 	}
@@ -150,6 +151,7 @@ func (b *batchOf) requeue(j *run, d jobDecision) {
 
 // forget has the agents forget what they know of the job's attempt, once its end is on the disk.
 func (b *batchOf) forget(j *run) {
+	delete(j.pool.runs, j)
 	ids := map[string][]string{}
 	if j.plan != nil {
 		for _, ph := range j.plan.all() {
@@ -212,12 +214,12 @@ func (b *batchOf) start(j *run, names []string) {
 	}
 	b.set(j, &next)
 	b.attach(j)
-	j.making = true
 }
 
-// attach prepares a job that has its nodes for what its agents say.
+// attach prepares a job that has its nodes for its plan, and for what its agents say.
 func (r *runner) attach(j *run) {
-	j.reports, j.sent, j.lost = map[string]node.Report{}, map[string]bool{}, make([]*Problem, len(j.status.Nodes))
+	j.attempt = &attempt{making: true, reports: map[string]node.Report{}, sent: map[string]bool{}, lost: make([]*Problem, len(j.status.Nodes))}
+	j.pool.runs[j] = true
 	for _, at := range j.status.Nodes {
 		r.agent(at.Machine).runs[j] = true
 	}

@@ -14,29 +14,29 @@ import (
 // makePlan makes a job's plan, outside of the lock: volumes and images may take their time.
 func (r *runner) makePlan(ctx context.Context, j *run) {
 	r.mu.Lock()
-	st := j.status
+	st, at := j.status, j.attempt
 	r.mu.Unlock()
 	in, err := r.planInput(ctx, j, st)
 	if err == nil && in.Job.Container != nil {
 		ctx, cancel := context.WithCancel(ctx)
 		r.mu.Lock()
-		j.cancel = cancel
+		at.cancel = cancel
 		r.mu.Unlock()
 		go func() {
 			defer cancel()
 			err := r.containers(ctx, in)
-			r.planned(j, st, in, err)
+			r.planned(j, at, in, err)
 		}()
 		return
 	}
-	r.planned(j, st, in, err)
+	r.planned(j, at, in, err)
 }
 
 // planned takes in what came of making a plan.
-func (r *runner) planned(j *run, st *jobStatus, in *planInput, err error) {
+func (r *runner) planned(j *run, at *attempt, in *planInput, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if j.closed || j.status.Attempt != st.Attempt || len(j.status.Nodes) == 0 {
+	if j.closed || j.attempt != at {
 		return
 	}
 	j.making = false
@@ -58,7 +58,7 @@ func (r *runner) planned(j *run, st *jobStatus, in *planInput, err error) {
 func (p *Problem) Error() string { return p.Message }
 
 func (r *runner) planInput(ctx context.Context, j *run, st *jobStatus) (*planInput, error) {
-	in := &planInput{ID: j.id, UID: j.uid, Attempt: st.Attempt, Root: r.root, Nodes: st.Nodes}
+	in := &planInput{ID: j.id, UID: j.uid(), Attempt: st.Attempt, Root: r.root, Nodes: st.Nodes}
 	err := r.room.Store.View(ctx, func(tx *store.Tx) error {
 		d, err := tx.Get(j.key)
 		if err != nil {

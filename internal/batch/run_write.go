@@ -37,7 +37,7 @@ func (b *batchOf) drop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, j := range b.ended {
-		delete(b.jobs, j.uid)
+		delete(b.jobs, j.uid())
 		if b.byKey[j.key] == j {
 			delete(b.byKey, j.key)
 		}
@@ -47,7 +47,7 @@ func (b *batchOf) drop() {
 // write writes it in a transaction.
 func (b *batchOf) write(tx *store.Tx) error {
 	for j, st := range b.status {
-		err := tx.SetStatus(j.key, j.uid, st)
+		err := tx.SetStatus(j.key, j.uid(), st)
 		if isGone(err) {
 			continue
 		}

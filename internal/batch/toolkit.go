@@ -29,7 +29,6 @@ type plan struct {
 	Phases []phase
 	Clean  phase  // when all else has ended, whichever way
 	Dir    string // in the nodes, to be removed some time after the end
-	Mounts []string
 }
 
 // all are the phases, the last one too.
@@ -78,9 +77,6 @@ func makePlan(in planInput) *plan {
 	mounts := p.Mounts
 	main := p.main()
 	out := &plan{Dir: p.dir, Clean: phase{Kind: phaseClean}}
-	for _, m := range mounts {
-		out.Mounts = append(out.Mounts, m.Target)
-	}
 	if len(main) == 1 && len(p.Nodes) == 1 && len(mounts) == 0 && p.Job.Preparation == nil {
 		t := &main[0].Task
 		t.Dirs = append(p.dirs, p.outer...)
@@ -96,9 +92,17 @@ func makePlan(in planInput) *plan {
 	}
 	out.Phases = append(out.Phases, phase{phaseMain, main})
 	if len(mounts) > 0 {
-		out.Clean = p.everywhere(phaseClean, func(int) node.Task { return node.Task{Unmount: reversed(out.Mounts)} })
+		out.Clean = p.everywhere(phaseClean, func(int) node.Task { return node.Task{Unmount: targets(mounts)} })
 	}
 	return out
+}
+
+// targets are where something is mounted.
+func targets(mounts []node.Mount) (paths []string) {
+	for _, m := range mounts {
+		paths = append(paths, m.Target)
+	}
+	return paths
 }
 
 // everywhere makes a phase of one task on each node.
@@ -129,7 +133,7 @@ func (p *planner) preparation(n int) node.Task {
 // task is a command of the job on a node, as its user.
 func (p *planner) task(n int, command string) node.Task {
 	t := node.Task{Command: command, User: p.User, Env: p.environmentOn(n), Dir: p.dir + "/wd", Log: p.std + "/execution.log",
-		Limit: p.Job.limit(), Files: []node.File{{Path: p.dir + "/hostfile", Data: p.hostfile(0), User: p.User}}}
+		Limit: p.Job.Constraints.limit(), Files: []node.File{{Path: p.dir + "/hostfile", Data: p.hostfile(0), User: p.User}}}
 	if p.Containers != nil {
 		c := *p.Containers[n]
 		c.Binds = append(append([]string{}, c.Binds...), p.Root)

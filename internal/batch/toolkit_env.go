@@ -128,9 +128,3 @@ func quoteLiteral(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\
 func joined(words ...string) string {
 	return strings.Join(slices.DeleteFunc(words, func(s string) bool { return s == "" }), " ")
 }
-
-func reversed(list []string) []string {
-	out := slices.Clone(list)
-	slices.Reverse(out)
-	return out
-}

@@ -142,13 +142,15 @@ type job struct {
 	Outputs     []outputDir `json:"outputDirectories"`
 	Env         []variable  `json:"environmentVariables"`
 	Secrets     []variable  `json:"secrets"`
-	Constraints struct {
-		Limit string `json:"maxWallClockTime"` // ISO 8601; default P7D
-	} `json:"constraints"`
+	Constraints constraints `json:"constraints"`
 	// Segment is written at admission: {sub}/{group}/workspaces/{ws}/experiments/{exp}/jobs/{job}/{uuid}.
 	Segment string `json:"jobOutputDirectoryPathSegment"`
 
 	toolkits
+}
+
+type constraints struct {
+	Limit string `json:"maxWallClockTime"` // ISO 8601; default P7D
 }
 
 // toolkits: exactly one is set.
