@@ -120,10 +120,13 @@ func (r *Room) renderJob(ctx context.Context, tx *store.Tx, d *store.Doc, body m
 	}
 	props["executionState"] = st.State
 	props["executionStateTransitionTime"] = stamp(orTime(st.StateSince, d.CreatedAt))
+	info := executionInfo(&st)
 	if st.State == stateQueued {
-		st.Waiting = r.jobs.waiting(store.Key(d.ID))
+		if why := r.jobs.waiting(store.Key(d.ID)); why != "" {
+			info["waiting"] = why
+		}
 	}
-	if info := executionInfo(&st); len(info) > 0 {
+	if len(info) > 0 {
 		props["executionInfo"] = info
 	}
 	return renderPlain(ctx, tx, d, body)
@@ -147,9 +150,6 @@ func executionInfo(st *jobStatus) map[string]any {
 	}
 	if len(st.Errors) > 0 {
 		info["errors"] = st.Errors
-	}
-	if st.State == stateQueued && st.Waiting != "" {
-		info["waiting"] = st.Waiting
 	}
 	return info
 }

@@ -245,7 +245,6 @@ type jobStatus struct {
 	Terminate  time.Time `json:"terminate,omitzero"`
 	PutBack    *Problem  `json:"putBack,omitempty"` // why a running job is to go back to the queue
 	Retries    int       `json:"retries,omitempty"` // attempts that were lost with a node
-	Waiting    string    `json:"waiting,omitempty"` // a sentence: what a queued job waits for
 }
 
 // placed is a node that a job was given. A node whose agent's instance is another by now has lost the job's tasks.
