@@ -2,6 +2,7 @@ package batch
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -82,7 +83,7 @@ func (r *runner) report(machine string, rep node.Report) {
 		if rep.State == node.Ended {
 			r.swept(machine, rep.ID)
 		}
-	case j == nil || j.status == nil || !strings.HasPrefix(rep.ID, owner+"/"+itoa(j.status.Attempt)+"/"):
+	case j == nil || j.status == nil || !strings.HasPrefix(rep.ID, owner+"/"+strconv.Itoa(j.status.Attempt)+"/"):
 		r.room.Agents.Send(machine, node.Order{Forget: []string{rep.ID}})
 	case j.attempt != nil:
 		j.reports[rep.ID] = rep

@@ -3,7 +3,6 @@ package batch
 import (
 	"context"
 	"errors"
-	"strconv"
 	"strings"
 	"time"
 
@@ -317,5 +316,3 @@ func (r *runner) seeCluster(id string, d *store.Doc) {
 func isGone(err error) bool {
 	return errors.Is(err, store.ErrNotFound) || errors.Is(err, store.ErrStale)
 }
-
-func itoa(n int) string { return strconv.Itoa(n) }

@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"strconv"
 	"time"
 
 	"lido.dev/lido/internal/node"
@@ -47,7 +48,7 @@ func (b *batchOf) meter(j *run) {
 // entry is what the agents' reports say that the attempt used. A report tells what all of the job took in its node up to
 // then: the last of a node counts.
 func (b *batchOf) entry(j *run) Entry {
-	e := Entry{Key: j.uid() + "/" + itoa(j.status.Attempt), Kind: "job", Cluster: j.pool.key, Job: j.id, Person: j.gang.Person, Size: j.pool.size, Nodes: len(j.status.Nodes)}
+	e := Entry{Key: j.uid() + "/" + strconv.Itoa(j.status.Attempt), Kind: "job", Cluster: j.pool.key, Job: j.id, Person: j.gang.Person, Size: j.pool.size, Nodes: len(j.status.Nodes)}
 	use := map[string]node.Usage{}
 	where := map[string]string{}
 	if j.plan != nil {

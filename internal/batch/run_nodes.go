@@ -6,7 +6,8 @@ import (
 	"lido.dev/lido/internal/store"
 )
 
-// nodeUp implements scheduling.
+// nodeUp offers a node that is set up, with its agent connected. Called again with another Instance it means that what
+// ran there is lost.
 func (r *runner) nodeUp(cluster string, n nodeInfo, slots int) {
 	<-r.loaded
 	r.mu.Lock()
@@ -20,7 +21,7 @@ func (r *runner) nodeUp(cluster string, n nodeInfo, slots int) {
 	r.wakeUp()
 }
 
-// nodeDown implements scheduling.
+// nodeDown takes a node away: its jobs are put back in the queue, with the reason.
 func (r *runner) nodeDown(cluster, name string, why Problem) {
 	<-r.loaded
 	r.mu.Lock()
@@ -56,7 +57,7 @@ func (r *runner) onNode(p *pool, name string, f func(j *run, i int)) {
 	}
 }
 
-// nodeLeaving implements scheduling.
+// nodeLeaving takes a node from new work; jobs there run on, are requeued or ended as the option says.
 func (r *runner) nodeLeaving(cluster, name, option string) {
 	<-r.loaded
 	r.mu.Lock()
@@ -81,7 +82,14 @@ func (r *runner) leave(j *run, name, option string) {
 	r.dirty[j] = true
 }
 
-// load implements scheduling.
+// clusterLoad is what autoscaling and scale-in decide by.
+type clusterLoad struct {
+	Wanted int                  // nodes that would let all queued and running jobs run at once, if the cluster may be as large
+	Idle   map[string]time.Time // nodes without a job, since when
+	Busy   map[string][]string  // jobs by node, also by nodes that were not offered since the start
+}
+
+// load tells what a cluster's jobs want.
 func (r *runner) load(cluster string) clusterLoad {
 	<-r.loaded
 	r.mu.Lock()

@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +32,7 @@ func TestJobOnTwoNodes(t *testing.T) {
 		t.Fatalf("%+v", st)
 	}
 	for i, want := range []string{"rank 0 of 2\n", "rank 1 of 2\n"} {
-		if out := g.output("p", "stdout-"+itoa(i)+".txt"); out != want {
+		if out := g.output("p", "stdout-"+strconv.Itoa(i)+".txt"); out != want {
 			t.Errorf("stdout %d: %q", i, out)
 		}
 	}

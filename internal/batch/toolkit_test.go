@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -194,7 +195,7 @@ func decided(d jobDecision) string {
 	if d.Done && d.Requeue != nil {
 		w = append(w, "requeue "+d.Requeue.Code)
 	} else if d.Done {
-		w = append(w, d.State, itoa(*d.Code))
+		w = append(w, d.State, strconv.Itoa(*d.Code))
 		for _, p := range d.Errors {
 			w = append(w, p.Code)
 		}
