@@ -87,13 +87,30 @@ func run(ctx context.Context, o options) error {
 	t.tail.Print(os.Stdout, "A decision, slowest hundredth")
 	t.rate.Print(os.Stdout, "Placements")
 	t.width.Print(os.Stdout, "Nodes of a job that started, mean")
-	t.memory.Print(os.Stdout, "Memory of a queued job, with its ID of 9 characters")
+	t.memory.Print(os.Stdout, "Memory of a queued job in the scheduler, with its ID of 9 characters")
+	if err := printRunnerMemory(ctx, queues, o); err != nil {
+		return err
+	}
 	fmt.Println("\nA decision's mean cost against that with the shortest queue")
 	for _, name := range peers {
 		for _, text := range queues {
 			fmt.Printf("%8s  %8s queued  %8.2f\n", name, text, t.mean.Median(text, name)/t.mean.Median(queues[0], name))
 		}
 	}
+	return nil
+}
+
+func printRunnerMemory(ctx context.Context, queues []string, o options) error {
+	memory := figure.New("bytes")
+	for _, text := range queues {
+		queue, _ := strconv.Atoi(text)
+		perJob, err := runnerMemory(ctx, queue, 1, o)
+		if err != nil {
+			return err
+		}
+		memory.Add(text, "lido", perJob)
+	}
+	memory.Print(os.Stdout, "Memory of a queued job in the whole batch pool, scheduler included, with ids as ARM has them")
 	return nil
 }
 

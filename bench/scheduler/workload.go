@@ -60,6 +60,9 @@ func (w *workload) width() int {
 	return 1 + w.draw.IntN(256)
 }
 
+// epoch is when simulated time begins.
+var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
 // simulation runs jobs through a peer. The clock stands on the end of the last job that ended.
 type simulation struct {
 	peer    peer
@@ -74,8 +77,7 @@ type simulation struct {
 }
 
 func newSimulation(p peer, w *workload, length int) *simulation {
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	return &simulation{peer: p, work: w, length: length, now: now, queued: map[string]job{}}
+	return &simulation{peer: p, work: w, length: length, now: epoch, queued: map[string]job{}}
 }
 
 // step has the next job end, and as many submitted as started last, and then the peer decide.
