@@ -102,7 +102,9 @@ func decideCluster(v *clusterView) clusterPlan {
 	}
 	if v.New {
 		d.Status.SetupFailures, d.Status.RetryAt, d.Status.LastFailure = 0, time.Time{}, nil
+		d.Status.Crashes = nil
 	}
+	d.calmDown()
 	for _, m := range v.Machines {
 		if m.State != "deleting" {
 			d.look(m)
@@ -133,8 +135,16 @@ func (d *clusterDecision) look(m Machine) {
 		d.Drop = append(d.Drop, m.Name)
 		return
 	}
+	if known && n.Lost {
+		d.replaceLost(n)
+		return
+	}
 	if known && n.Prepared != "" && (n.Machine != m.ID || restarted(n, m)) {
-		d.lose(n.Name, "NodeRestarted", "The machine of node '%s' stopped and was started anew; the node is replaced.", n.Name)
+		d.crashed(n, m, "NodeRestarted", "The machine of node '%s' stopped and was started anew.", n.Name)
+		return
+	}
+	if known && n.Machine == m.ID && restarted(n, m) {
+		d.unfit(n, &Problem{Code: "NodeLost", Message: fmt.Sprintf("The machine of node '%s' stopped before it was set up, and was started anew.", n.Name)})
 		return
 	}
 	n.Name, n.Machine, n.Address, n.Login, n.Port = m.Name, m.ID, m.Address, m.Login, m.Port
@@ -159,7 +169,7 @@ func restarted(n nodeInfo, m Machine) bool {
 func (d *clusterDecision) stopped(n nodeInfo, m Machine) {
 	why := cmp.Or(m.Reason, "its machine is "+m.State)
 	if n.Prepared != "" {
-		d.lose(n.Name, "NodeLost", "The node '%s' was lost: %s", n.Name, sentence(why))
+		d.crashed(n, m, "NodeLost", "The node '%s' was lost: %s", n.Name, sentence(why))
 		return
 	}
 	if !n.Started.IsZero() || m.State == "stopped" {
@@ -368,7 +378,7 @@ func (d *clusterDecision) shrink() {
 	stay = nil
 	for _, n := range d.Status.Nodes {
 		if n.State == nodeLeaving && !d.v.Told[n.Name] {
-			if d.v.Offered[n.Name] == "" && !d.comesUp(n.Name) { // no job can be there
+			if n.Lost || d.v.Offered[n.Name] == "" && !d.comesUp(n.Name) { // no job can be there
 				d.Drop = append(d.Drop, n.Name)
 				continue
 			}
@@ -441,6 +451,7 @@ func (d *clusterDecision) finish() {
 	if f := d.Status.LastFailure; f != nil && d.Status.Target > 0 && !seen[f.Message] {
 		d.Status.Errors = append(d.Status.Errors, *f)
 	}
+	d.showCrashes()
 	d.Count = d.Status.Target + leaving
 	if d.v.Short {
 		d.Count = min(d.Count, len(d.Status.Nodes))

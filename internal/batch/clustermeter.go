@@ -27,7 +27,7 @@ func (ctl *clusterControl) used(d *clusterDoc, machines []Machine, next []nodeIn
 func runsOf(nodes []nodeInfo) map[string]nodeInfo {
 	runs := map[string]nodeInfo{}
 	for _, n := range nodes {
-		if n.Machine != "" && !n.Started.IsZero() {
+		if n.Machine != "" && !n.Started.IsZero() && !n.Lost {
 			runs[n.boot()] = n
 		}
 	}

@@ -243,6 +243,7 @@ type jobStatus struct {
 	Attempt    int       `json:"attempt,omitempty"`
 	Nodes      []placed  `json:"nodes,omitempty"` // where the attempt runs, or ran
 	Terminate  time.Time `json:"terminate,omitzero"`
+	EndWhy     *Problem  `json:"endWhy,omitempty"`  // why it is terminated, if no person asked for it
 	PutBack    *Problem  `json:"putBack,omitempty"` // why a running job is to go back to the queue
 	Retries    int       `json:"retries,omitempty"` // attempts that were lost with a node
 }
@@ -278,6 +279,15 @@ type nodeInfo struct {
 	Instance string    `json:"instance"`           // of its agent; "" if it is not connected
 	Started  time.Time `json:"started"`            // of the machine
 	Prepared string    `json:"prepared,omitempty"` // the boot that was set up: equals boot() once the node may work
+	Lost     bool      `json:"lost,omitempty"`     // it has no job and gets none; it is kept until a fresh one is tried in its place
+}
+
+// crashes are losses of nodes whose machines stopped soon after their start, in a row.
+type crashes struct {
+	Count   int       `json:"count"`
+	At      time.Time `json:"at"`      // of the last that was counted
+	RetryAt time.Time `json:"retryAt"` // when a fresh node is tried in the place of those that were lost
+	Last    Problem   `json:"last"`
 }
 
 // clusterStatus is the status half of a cluster's document, written by the cluster's controller alone.
@@ -291,4 +301,5 @@ type clusterStatus struct {
 	SetupFailures   int        `json:"setupFailures,omitempty"` // in a row
 	RetryAt         time.Time  `json:"retryAt,omitzero"`        // when a fresh node is tried after one
 	LastFailure     *Problem   `json:"lastFailure,omitempty"`   // of these: shown while fresh nodes are tried
+	Crashes         *crashes   `json:"crashes,omitempty"`
 }
