@@ -28,6 +28,7 @@ func (m *rooms) openBatch(ctx context.Context, _ upOptions) error {
 	m.batch = batch.New(batch.Config{
 		Containers: images,
 		IdleAfter:  time.Duration(m.config.BatchIdle),
+		SetupLimit: time.Duration(m.config.BatchSetupLimit),
 		Fleet:      newFleet(m), Agents: m.hub, Drives: m.drives, Ledger: m.usage,
 		Server: m.arm, Store: m.store, Log: m.log, FilesKey: key, FilesURL: func() string { return m.url },
 		Image: func(publisher, offer, sku, version, id string) error {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -106,7 +107,7 @@ func (ctl *clusterControl) setupOf(d *clusterDoc, m Machine, boot string) setupV
 		}
 		r.Output = why.Output
 	}
-	return setupView{Failure: setupProblem(d, m.Name, r)}
+	return setupView{Failure: setupProblem(d, m.Name, r, c.room.SetupLimit)}
 }
 
 // askWhy fetches the end of what a set-up task wrote to a share.
@@ -120,7 +121,8 @@ func (ctl *clusterControl) askWhy(d *clusterDoc, m Machine, id, instance string)
 	}
 }
 
-func setupProblem(d *clusterDoc, name string, r node.Report) *Problem {
+// setupProblem explains a set-up that failed.
+func setupProblem(d *clusterDoc, name string, r node.Report, limit time.Duration) *Problem {
 	end := strings.TrimSpace(r.Output)
 	if r.Failure != "" {
 		p := &Problem{Code: r.Code, Message: fmt.Sprintf("Node '%s' could not be set up: %s", name, sentence(r.Failure))}
@@ -130,8 +132,16 @@ func setupProblem(d *clusterDoc, name string, r node.Report) *Problem {
 		return p
 	}
 	p := &Problem{Code: "NodeSetupTaskFailed", Message: fmt.Sprintf("The setup task failed on node '%s' with exit code %d.", name, r.ExitCode)}
-	if r.Stopped != "" {
+	switch r.Stopped {
+	case "":
+	case node.StopLimit:
+		p.Code = "NodeSetupTaskTimeout"
+		p.Message = fmt.Sprintf("The setup task on node '%s' ran longer than %s, the limit that lido's configuration sets (batchSetupLimit), and was ended. %s", name, limit, whereOutput(d, name))
+	default:
 		p.Message = fmt.Sprintf("The setup task on node '%s' was stopped (%s).", name, r.Stopped)
+	}
+	if r.Full != "" {
+		p.Message += " No space is left where its output goes, " + path.Dir(r.Full) + "."
 	}
 	if lines := strings.Split(end, "\n"); end != "" {
 		p.Message += " It said: " + lines[len(lines)-1]
@@ -141,6 +151,14 @@ func setupProblem(d *clusterDoc, name string, r node.Report) *Problem {
 		p.Details = append(p.Details, variable{Name: "stdOutErrPath", Value: arm.String(path.Dir(at))})
 	}
 	return p
+}
+
+// whereOutput says where people find what a setup task wrote.
+func whereOutput(d *clusterDoc, name string) string {
+	if at := setupStderr(d, name); at != "" {
+		return "Its output is in the node's " + path.Dir(at) + "."
+	}
+	return "Only the end of its output was kept; stdOutErrPathPrefix keeps all of it on a share."
 }
 
 // beginSetup sends a node its set-up task. If its agent is away, the next pass tries again.
@@ -190,6 +208,7 @@ func (r *Room) setupTask(ctx context.Context, d *clusterDoc, n nodeInfo) (*node.
 	if s := d.wish.Setup.Task; s != nil && s.CommandLine != "" {
 		t.Env = setupEnv(d, n)
 		t.Command += s.CommandLine + "\n"
+		t.Limit = r.SetupLimit
 		if t.Stdout, t.Stderr = setupStdout(d, n.Name), setupStderr(d, n.Name); t.Stdout != "" {
 			t.Dirs = append(t.Dirs, path.Dir(t.Stdout))
 		}

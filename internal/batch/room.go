@@ -28,9 +28,11 @@ type Config struct {
 	Size func(name string) (Size, bool)
 	// FilesKey signs the links to jobs' files; it is the same after a restart.
 	FilesKey  []byte
-	FilesURL  func() string    // base URL of signed links to jobs' files, e.g. https://127.0.0.1:8443
-	IdleAfter time.Duration    // how long a node of an autoscaling cluster stays without work; 0 means a minute
-	Now       func() time.Time // nil means the server's
+	FilesURL  func() string // base URL of signed links to jobs' files, e.g. https://127.0.0.1:8443
+	IdleAfter time.Duration // how long a node of an autoscaling cluster stays without work; 0 means a minute
+	// SetupLimit is how long a cluster's setup task may take on a node; 0 means an hour.
+	SetupLimit time.Duration
+	Now        func() time.Time // nil means the server's
 }
 
 // Room is the provider. Make one with New, register its Types, then Run it.
@@ -54,6 +56,9 @@ func New(c Config) *Room {
 	}
 	if c.IdleAfter == 0 {
 		c.IdleAfter = time.Minute
+	}
+	if c.SetupLimit == 0 {
+		c.SetupLimit = time.Hour
 	}
 	r := &Room{Config: c, swept: make(chan struct{}, 1)}
 	r.jobs = newRunner(r)

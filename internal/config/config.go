@@ -42,6 +42,10 @@ type Config struct {
 	// BatchIdle is how long a node of a batch cluster that scales by itself stays without a job. Default: 1m.
 	BatchIdle Duration `json:"batchIdle,omitzero"`
 
+	// BatchSetupLimit is how long a batch cluster's setup task may take on a node; it is ended then, and the node is
+	// unusable. Default: 1h.
+	BatchSetupLimit Duration `json:"batchSetupLimit,omitzero"`
+
 	// Mirrors sends downloads that templates name elsewhere: URL prefix → another URL, or an absolute directory.
 	// The longest prefix wins. Default: none, everything is fetched from where it says.
 	Mirrors map[string]string `json:"mirrors,omitempty"`

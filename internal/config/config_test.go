@@ -74,7 +74,7 @@ func TestDefaults(t *testing.T) {
 func TestFaultsSayWhereAndWhatNext(t *testing.T) {
 	for _, c := range []struct{ text, want string }{
 		{"location: local\nlissten: x", `:2: lissten: there is no such key; did you mean "listen"?`},
-		{"quux: 1", `the keys here are batchIdle, drain, images`},
+		{"quux: 1", `the keys here are batchIdle, batchSetupLimit, drain, images`},
 		{"sizes:\n- name: a\n  vcpus: 2\n", `:3: sizes[0].vcpus: there is no such key; did you mean "vCPUs"?`},
 		{"sizes:\n- {name: a, vCPUs: two, memoryGiB: 1}", `:2: sizes[0].vCPUs: "two" is not a whole number`},
 		{"overcommit:\n  memory: 0\n", `:2: overcommit.memory: 0 leaves no room`},

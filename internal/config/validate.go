@@ -32,6 +32,9 @@ func (c *Config) Validate() error {
 	if c.BatchIdle < 0 {
 		f.add("batchIdle", "a negative wait makes no sense; 1s takes idle nodes away almost at once")
 	}
+	if c.BatchSetupLimit < 0 {
+		f.add("batchSetupLimit", "a negative limit makes no sense; 1h is the default")
+	}
 	c.validateMirrors(&f)
 	if !locationRule.MatchString(c.Location) {
 		f.add("location", "%q is not a location's name; use lower-case letters and digits, for example local", c.Location)

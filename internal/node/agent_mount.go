@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -34,6 +36,9 @@ func (a *Agent) mount(ctx context.Context, m Mount) error {
 	return fmt.Errorf("unknown kind of mount %q", m.Kind)
 }
 
+// mountLimit is how long a command that mounts may take.
+const mountLimit = 5 * time.Minute
+
 func mountByCommand(ctx context.Context, m Mount) error {
 	if mounted(m.Target) {
 		return nil
@@ -41,10 +46,18 @@ func mountByCommand(ctx context.Context, m Mount) error {
 	if err := os.MkdirAll(m.Target, 0o755); err != nil {
 		return err
 	}
-	cmd := exec.CommandContext(ctx, "/bin/bash", "-c", m.Source)
+	limited, cancel := context.WithTimeout(ctx, mountLimit)
+	defer cancel()
+	cmd := exec.CommandContext(limited, "/bin/bash", "-c", m.Source)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		text := strings.TrimSpace(string(out[max(0, len(out)-2000):]))
+		if limited.Err() != nil && ctx.Err() == nil {
+			return fmt.Errorf("the command did not end within %s: %s", mountLimit, text)
+		}
 		return fmt.Errorf("%w: %s", err, text)
 	}
 	return nil
