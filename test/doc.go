@@ -9,6 +9,7 @@
 //	az-env NAME [ARGS...] from here on, az is the client NAME (az-new, az-2.45), signed in by `lido az env ARGS`
 //	eventually SECONDS COMMAND...  repeat a program until it succeeds (its last output is stdout)
 //	python FILE [ARGS...] run a program with the Azure SDK for Python
+//	small-disk MIB DIR    mount a file system of that size at a directory, until the script ends
 //	capture NAME          put the last command's output, trimmed, into the variable NAME
 //
 // Conditions: [client:NAME] for an installed client, [image:NAME] for an image of lido's own that the tests' cache has.

@@ -42,7 +42,7 @@ func TestScripts(t *testing.T) {
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"up": cmdUp, "crash": cmdCrash, "az-env": cmdAzEnv, "eventually": cmdEventually, "python": cmdPython, "capture": cmdCapture, "registry": cmdRegistry,
+			"up": cmdUp, "crash": cmdCrash, "az-env": cmdAzEnv, "eventually": cmdEventually, "python": cmdPython, "capture": cmdCapture, "registry": cmdRegistry, "small-disk": cmdSmallDisk,
 		},
 	})
 }

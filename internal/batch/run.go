@@ -49,6 +49,7 @@ func (j *run) uid() string { return j.gang.ID }
 // attempt is what is known of a job that was given its nodes.
 type attempt struct {
 	putBack *Problem // it is to leave its nodes
+	endWhy  *Problem // why it is terminated, if no person asked for it
 	plan    *plan
 	making  bool     // its plan is being made
 	opened  bool     // the ledger knows that it runs

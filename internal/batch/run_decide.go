@@ -101,7 +101,7 @@ func (v *jobView) mainEnded() bool {
 }
 
 func endedWell(r node.Report) bool {
-	return r.State == node.Ended && r.ExitCode == 0 && r.Failure == "" && r.Stopped == ""
+	return r.State == node.Ended && r.ExitCode == 0 && r.Failure == "" && r.Stopped == "" && r.Full == ""
 }
 
 // firstFailure returns the step that failed by itself, the first one by its end.
@@ -208,6 +208,8 @@ func (e *ending) conclude(v *jobView, d *jobDecision) {
 	switch zero := 0; {
 	case e.well:
 		d.State, d.Code = stateSucceeded, &zero
+	case v.Status.EndWhy != nil:
+		fail(v.exitCode(), *v.Status.EndWhy)
 	case !v.Status.Terminate.IsZero():
 		fail(v.exitCode(), Problem{Code: "JobTerminated", Message: "The job was terminated before its end."})
 	case v.Ended != nil:
@@ -251,6 +253,8 @@ func (f *failedStep) problem(v *jobView) (int, Problem) {
 		details = append(details, variable{"stderr", arm.String(out)})
 	}
 	switch r := f.report; {
+	case r.Full != "" && r.Stopped == "":
+		return fullCode(r), v.Plan.fullProblem(r, on.Node, details)
 	case r.Code == "MountFailed":
 		return -1, Problem{"AZFMountError", "Unable to mount a volume on node " + on.Node + ": " + r.Failure, details}
 	case r.Failure != "":

@@ -77,6 +77,7 @@ func (r *runner) leave(j *run, name, option string) {
 	case "terminate":
 		if j.terminate.IsZero() {
 			j.terminate = r.room.Now()
+			j.endWhy = &Problem{Code: "JobTerminated", Message: "The job was terminated because its node " + name + " left the cluster, which was told to end the jobs of nodes that leave."}
 		}
 	}
 	r.dirty[j] = true

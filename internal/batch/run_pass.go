@@ -47,7 +47,7 @@ func (b *batchOf) decideRunning(j *run) {
 	st := j.status
 	if (!j.terminate.IsZero() || j.deleting) && st.Terminate.IsZero() {
 		next := *st
-		next.Terminate = j.terminate
+		next.Terminate, next.EndWhy = j.terminate, j.endWhy
 		if next.Terminate.IsZero() {
 			next.Terminate = b.now
 		}

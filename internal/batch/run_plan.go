@@ -76,6 +76,7 @@ func (r *runner) planInput(ctx context.Context, j *run, st *jobStatus) (*planInp
 		var cl struct{ Properties cluster }
 		err = arm.Decode(c.Desired, &cl)
 		in.User, in.Shared = cl.Properties.User.Name, cl.Properties.SlotsPerNode > 1
+		in.Cluster = volumesUnder(&cl.Properties.Setup.Mounts, mountRoot, nil)
 		return err
 	})
 	if err != nil {

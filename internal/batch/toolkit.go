@@ -20,6 +20,8 @@ type planInput struct {
 	Shared  bool // other jobs may run on the nodes at the same time
 	// Mounts are the job's own volumes, with the targets that volumesUnder gives them.
 	Mounts []node.Mount
+	// Cluster are the volumes that the cluster's nodes mount for all jobs.
+	Cluster []node.Mount
 	// Containers are the images' roots in the nodes, in their order; nil for a job that runs in the nodes themselves.
 	Containers []*node.Container
 }
@@ -29,6 +31,8 @@ type plan struct {
 	Phases []phase
 	Clean  phase  // when all else has ended, whichever way
 	Dir    string // in the nodes, to be removed some time after the end
+	// Volumes are all that the job's files may be on, to tell people which one is full.
+	Volumes []node.Mount
 }
 
 // all are the phases, the last one too.
@@ -76,7 +80,7 @@ func makePlan(in planInput) *plan {
 	p.directories()
 	mounts := p.Mounts
 	main := p.main()
-	out := &plan{Dir: p.dir, Clean: phase{Kind: phaseClean}}
+	out := &plan{Dir: p.dir, Clean: phase{Kind: phaseClean}, Volumes: append(p.Cluster, mounts...)}
 	if len(main) == 1 && len(p.Nodes) == 1 && len(mounts) == 0 && p.Job.Preparation == nil {
 		t := &main[0].Task
 		t.Dirs = append(p.dirs, p.outer...)

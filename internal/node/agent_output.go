@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -95,6 +96,24 @@ func (o *output) errorTail() string {
 	b := make([]byte, min(max(info.Size()-from, 0), lastErrors))
 	n, _ := o.errors.ReadAt(b, from)
 	return strings.ToValidUTF8(string(b[:n]), "�")
+}
+
+// leastRoom is how many bytes a file system has at least that passes for one with room.
+const leastRoom = 64 << 10
+
+// full tells whether the file system that the task writes to has no room left. Processes write there themselves, so
+// nobody but they is told that a write failed, and not all of them say so. A write may fail while a few blocks are left.
+func (o *output) full() bool {
+	var st unix.Statfs_t
+	return o.errors != nil && unix.Fstatfs(int(o.errors.Fd()), &st) == nil && (int64(st.Bavail)*st.Bsize < leastRoom || st.Files > 0 && st.Ffree == 0)
+}
+
+// full is the path of what could not be made because there was no room for it.
+func (f *failure) full() string {
+	if errors.Is(f.err, unix.ENOSPC) || errors.Is(f.err, unix.EDQUOT) {
+		return f.path
+	}
+	return ""
 }
 
 // appendTo opens a file as the user, in a directory that is made if it is not there.

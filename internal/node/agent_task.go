@@ -64,12 +64,18 @@ type running struct {
 type failure struct {
 	code string
 	err  error
+	path string // what could not be made or opened; may be empty
 }
 
 func (f *failure) Error() string { return f.err.Error() }
 
 func fail(code, format string, args ...any) error {
-	return &failure{code, fmt.Errorf(format, args...)}
+	return &failure{code: code, err: fmt.Errorf(format, args...)}
+}
+
+// failAt is fail for what goes wrong with a file or directory.
+func failAt(path, code, format string, args ...any) error {
+	return &failure{code, fmt.Errorf(format, args...), path}
 }
 
 func (a *Agent) newRunningLocked(t *Task) *running {
@@ -159,12 +165,14 @@ func (a *Agent) end(r *running, end outcome, err error) {
 	}
 	a.set(r, func(p *Report) {
 		p.State, p.End, p.Stopped, p.Usage, p.Output, p.ExitCode = Ended, now, r.stopped, end.usage, end.output, end.code
+		p.Full = end.full
 		switch {
 		case err == nil:
 		case r.stopped != "":
 			p.ExitCode = 128 + int(syscall.SIGTERM)
 		case f != nil:
 			p.Code, p.Failure, p.ExitCode = f.code, f.Error(), 1
+			p.Full = f.full()
 		default:
 			p.Code, p.Failure, p.ExitCode = StartFailed, err.Error(), 1
 		}
@@ -193,7 +201,7 @@ func (a *Agent) prepare(r *running) (*output, error) {
 	}
 	for _, d := range t.Dirs {
 		if err := makeDir(d, who); err != nil {
-			return nil, fail(DirectoryFailed, "make directory %s as %s: %w", d, who.name, reason(err))
+			return nil, failAt(d, DirectoryFailed, "make directory %s as %s: %w", d, who.name, reason(err))
 		}
 	}
 	for _, f := range t.Files {
@@ -205,7 +213,7 @@ func (a *Agent) prepare(r *running) (*output, error) {
 			err = writeFile(f, owner)
 		}
 		if err != nil {
-			return nil, fail(DirectoryFailed, "write %s: %w", f.Path, reason(err))
+			return nil, failAt(f.Path, DirectoryFailed, "write %s: %w", f.Path, reason(err))
 		}
 	}
 	if err := r.ctx.Err(); err != nil || t.Command == "" {
@@ -213,7 +221,7 @@ func (a *Agent) prepare(r *running) (*output, error) {
 	}
 	out, err := openOutput(t, who)
 	if err != nil {
-		return nil, fail(OutputFailed, "%w", err)
+		return nil, failAt(t.Stdout, OutputFailed, "%w", err)
 	}
 	return out, nil
 }
@@ -230,6 +238,7 @@ func reason(err error) error {
 // outcome is how a command ended.
 type outcome struct {
 	code   int
+	full   string // as in Report
 	output string
 	usage  Usage
 }
@@ -268,6 +277,10 @@ func (a *Agent) command(r *running, out *output) (outcome, error) {
 	}
 	end := outcome{code: exitCode(state), usage: tree.usage(state)}
 	end.output = out.tail(end.code != 0)
+	if out.full() {
+		end.full = t.Stderr
+		a.note(r, "ERROR", "the file system of %s is full", t.Stderr)
+	}
 	if end.code != 0 && oomKills(group) > kills {
 		end.output = strings.TrimLeft(end.output+"\n"+outOfMemory, "\n")
 		a.note(r, "ERROR", "%s", outOfMemory)

@@ -101,6 +101,7 @@ type Report struct {
 	Stopped  string `json:"stopped,omitempty"` // why the agent stopped it: asked, limit
 	Failure  string `json:"failure,omitempty"` // a sentence, if the command could not be run: what failed and why
 	Code     string `json:"code,omitempty"`    // of the failure: MountFailed, DirectoryFailed, StartFailed, OutputFailed
+	Full     string `json:"full,omitempty"`    // path of a file that cannot grow, for its file system is full: what the command wrote last may be missing there
 	Output   string `json:"output,omitempty"`  // the end of what it wrote if it had no Stdout and Stderr, or of Stderr if it failed
 
 	Usage Usage `json:"usage,omitzero"`
