@@ -31,7 +31,7 @@ func (a *Agent) mount(ctx context.Context, m Mount) error {
 		return a.host.post(ctx, "/v1/mount", url.Values{"kind": {m.Kind}, "source": {m.Source}, "target": {m.Target},
 			"options": {m.Options}, "username": {m.Username}, "password": {m.Password}})
 	case "command":
-		return mountByCommand(ctx, m)
+		return mountByCommand(ctx, m, mountLimit)
 	}
 	return fmt.Errorf("unknown kind of mount %q", m.Kind)
 }
@@ -39,14 +39,14 @@ func (a *Agent) mount(ctx context.Context, m Mount) error {
 // mountLimit is how long a command that mounts may take.
 const mountLimit = 5 * time.Minute
 
-func mountByCommand(ctx context.Context, m Mount) error {
+func mountByCommand(ctx context.Context, m Mount, limit time.Duration) error {
 	if mounted(m.Target) {
 		return nil
 	}
 	if err := os.MkdirAll(m.Target, 0o755); err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, mountLimit)
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	cmd := exec.CommandContext(limited, "/bin/bash", "-c", m.Source)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
@@ -56,7 +56,7 @@ func mountByCommand(ctx context.Context, m Mount) error {
 	if err != nil {
 		text := strings.TrimSpace(string(out[max(0, len(out)-2000):]))
 		if limited.Err() != nil && ctx.Err() == nil {
-			return fmt.Errorf("the command did not end within %s: %s", mountLimit, text)
+			return fmt.Errorf("the command did not end within %s: %s", limit, text)
 		}
 		return fmt.Errorf("%w: %s", err, text)
 	}

@@ -105,7 +105,11 @@ const leastRoom = 64 << 10
 // nobody but they is told that a write failed, and not all of them say so. A write may fail while a few blocks are left.
 func (o *output) full() bool {
 	var st unix.Statfs_t
-	return o.errors != nil && unix.Fstatfs(int(o.errors.Fd()), &st) == nil && (int64(st.Bavail)*st.Bsize < leastRoom || st.Files > 0 && st.Ffree == 0)
+	if o.errors == nil || unix.Fstatfs(int(o.errors.Fd()), &st) != nil {
+		return false
+	}
+	bounded := st.Blocks > 0 // some file systems, by FUSE for example, do not tell
+	return bounded && int64(st.Bavail)*st.Bsize < leastRoom || st.Files > 0 && st.Ffree == 0
 }
 
 // full is the path of what could not be made because there was no room for it.
