@@ -3,6 +3,7 @@ package batch
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -36,7 +37,7 @@ func clusterRemoving(_ context.Context, tx *store.Tx, d *store.Doc) error {
 		return err
 	}
 	return arm.Conflict("ClusterInUse", "The cluster '%s' cannot be deleted because jobs are queued or running on it: %s. Terminate or delete them first.",
-		arm.ParsePath(d.ID).Name(), strings.Join(jobs, ", "))
+		arm.ParsePath(d.ID).Name(), someOf(jobs))
 }
 
 // workspaceRemoving refuses to take a workspace's clusters away from jobs of other workspaces.
@@ -55,28 +56,51 @@ func workspaceRemoving(_ context.Context, tx *store.Tx, d *store.Doc) error {
 		return err
 	}
 	return arm.Conflict("ClusterInUse", "The workspace '%s' cannot be deleted because jobs of other workspaces are queued or running on its clusters: %s. Terminate or delete them first.",
-		arm.ParsePath(d.ID).Name(), strings.Join(jobs, ", "))
+		arm.ParsePath(d.ID).Name(), someOf(jobs))
 }
 
 // openJobs returns the ids of the jobs of some clusters that have not ended and are not being deleted. They may be in any
 // workspace.
-func openJobs(tx *store.Tx, clusters map[string]bool) ([]string, error) {
-	docs, err := tx.List(store.Query{Type: TypeJob})
-	if err != nil {
-		return nil, err
-	}
-	var open []string
-	for _, d := range docs {
-		var wish struct{ Properties struct{ Cluster ref } }
-		var st jobStatus
-		if err := errors.Join(arm.Decode(d.Desired, &wish), arm.Decode(d.Status, &st)); err != nil {
+func openJobs(tx *store.Tx, clusters map[string]bool) (open []string, err error) {
+	for q := (store.Query{Type: TypeJob, Limit: loadedAtOnce}); ; {
+		docs, err := tx.List(q)
+		if err != nil {
 			return nil, err
 		}
-		if !st.ended() && !d.Deleting && clusters[store.Key(wish.Properties.Cluster.ID)] {
-			open = append(open, d.ID)
+		for _, d := range docs {
+			waits, err := waitsFor(d, clusters)
+			if err != nil {
+				return nil, err
+			}
+			if waits {
+				open = append(open, d.ID)
+			}
 		}
+		if len(docs) < q.Limit {
+			return open, nil
+		}
+		q.After = docs[len(docs)-1].ID
 	}
-	return open, nil
+}
+
+// waitsFor tells whether a job is one of openJobs. Most jobs have ended, and what they wished for is long.
+func waitsFor(d *store.Doc, clusters map[string]bool) (bool, error) {
+	var st jobStatus
+	if err := arm.Decode(d.Status, &st); err != nil || st.ended() || d.Deleting {
+		return false, err
+	}
+	var wish struct{ Properties struct{ Cluster ref } }
+	err := arm.Decode(d.Desired, &wish)
+	return clusters[store.Key(wish.Properties.Cluster.ID)], err
+}
+
+// someOf names a few of many jobs.
+func someOf(jobs []string) string {
+	const most = 10
+	if len(jobs) <= most {
+		return strings.Join(jobs, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(jobs[:most], ", "), len(jobs)-most)
 }
 
 func (r *Room) wakeSweep() {
