@@ -10,6 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// makeDirs makes directories, all as the user if that goes. It returns which one could not be made.
+func makeDirs(paths []string, who *account) (failed string, err error) {
+	rest := paths
+	who.do(func() error {
+		for len(rest) > 0 && os.MkdirAll(rest[0], 0o755) == nil {
+			rest = rest[1:]
+		}
+		return nil
+	})
+	for _, p := range rest {
+		if err := makeDir(p, who); err != nil {
+			return p, err
+		}
+	}
+	return "", nil
+}
+
 // makeDir makes a directory as the user, with those above it. Where the user may not, on the node's own disk, root
 // makes it for the user.
 func makeDir(path string, who *account) error {

@@ -199,10 +199,8 @@ func (a *Agent) prepare(r *running) (*output, error) {
 		}
 		a.note(r, "INFO", "mounted %s at %s", m.shown(), m.Target)
 	}
-	for _, d := range t.Dirs {
-		if err := makeDir(d, who); err != nil {
-			return nil, failAt(d, DirectoryFailed, "make directory %s as %s: %w", d, who.name, reason(err))
-		}
+	if at, err := makeDirs(t.Dirs, who); err != nil {
+		return nil, failAt(at, DirectoryFailed, "make directory %s as %s: %w", at, who.name, reason(err))
 	}
 	for _, f := range t.Files {
 		owner := who
