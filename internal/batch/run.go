@@ -82,7 +82,7 @@ type agent struct {
 	runs      map[*run]bool
 	sweep     []string          // directories of ended jobs
 	sweeping  map[string]string // sent: directory → task
-	swept     time.Time         // when some were sent last
+	waits     time.Time         // since when the first of sweep does
 }
 
 func newRunner(room *Room) *runner {
@@ -141,8 +141,8 @@ func (r *runner) tick() {
 	}
 	now := r.room.Now()
 	for machine, a := range r.agents {
-		if len(a.sweep) >= sweepAtOnce || now.Sub(a.swept) >= sweepEvery {
-			r.sweep(machine, a, now)
+		if len(a.sweep) >= sweepAtOnce || now.Sub(a.waits) >= sweepAfter {
+			r.sweep(machine, a)
 		}
 		for j := range a.runs {
 			if r.opens(j, now) {

@@ -94,11 +94,10 @@ func (r *runner) report(machine string, rep node.Report) {
 const sweepOwner = "sweep"
 
 // sweep removes ended jobs' directories from a node.
-func (r *runner) sweep(machine string, a *agent, at time.Time) {
+func (r *runner) sweep(machine string, a *agent) {
 	if len(a.sweep) == 0 || !a.connected {
 		return
 	}
-	a.swept = at
 	id := sweepOwner + "/" + uuid.NewString()
 	now := a.sweep[:min(len(a.sweep), sweepAtOnce)]
 	var dirs strings.Builder
@@ -111,8 +110,9 @@ func (r *runner) sweep(machine string, a *agent, at time.Time) {
 	}
 }
 
-// sweepEvery is how often a node is swept: each time costs it a few processes, which short jobs would feel.
-const sweepEvery = 5 * time.Second
+// sweepAfter is how long an ended job's directory waits for others to be swept with it: each time costs the node a few
+// processes, which short jobs would feel.
+const sweepAfter = 10 * time.Second
 
 // sweepAtOnce is how many directories a command line takes with room to spare.
 const sweepAtOnce = 300
@@ -144,7 +144,7 @@ func (r *runner) dirBusy(j *run) bool {
 		a := r.agent(at.Machine)
 		for _, dir := range a.sweep {
 			if dir == j.plan.Dir {
-				r.sweep(at.Machine, a, r.room.Now())
+				r.sweep(at.Machine, a)
 				break
 			}
 		}

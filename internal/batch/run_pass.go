@@ -173,6 +173,9 @@ func (b *batchOf) forget(j *run) {
 			b.orders = append(b.orders, addressed{machine: at.Machine, order: node.Order{Forget: list}})
 		}
 		if j.plan != nil && a.instance == at.Instance {
+			if len(a.sweep) == 0 {
+				a.waits = b.now
+			}
 			a.sweep = append(a.sweep, j.plan.Dir)
 		}
 	}
