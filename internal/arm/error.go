@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+
+	"lido.dev/lido/internal/store"
 )
 
 // Error is an error in ARM's form. It is the only kind that clients see in full; any other error is shown to them as
@@ -72,6 +74,8 @@ func AsError(err error) *Error {
 		return e
 	case errors.Is(err, context.Canceled):
 		return Errorf(499, "ClientClosedRequest", "The client went away before the answer.")
+	case errors.Is(err, store.ErrFull):
+		return Errorf(http.StatusInsufficientStorage, "InsufficientStorage", "The disk that lido keeps its state on has no room left, and nothing was changed. Free some space there and try again.")
 	}
 	return Errorf(http.StatusInternalServerError, "InternalServerError", "The server met an unexpected condition. The server's log has the details under this request's id.")
 }

@@ -50,9 +50,13 @@ func (s *Service) answerGrantError(w http.ResponseWriter, err error) {
 		answerOAuth(w, oauthError{http.StatusBadRequest, "invalid_request", "cancelled"})
 	default:
 		s.log.Error("token request failed", "error", err)
+		why := "the server failed to make a token; its log says why"
+		if errors.Is(err, store.ErrFull) { // and its log may be on the same disk
+			why = "the server failed to make a token: " + store.ErrFull.Error() + "; free some space there"
+		}
 		// Not a 5xx without Retry-After: clients would keep it for a minute.
 		w.Header().Set("Retry-After", "1")
-		answerOAuth(w, oauthError{http.StatusInternalServerError, "server_error", "the server failed to make a token; its log says why"})
+		answerOAuth(w, oauthError{http.StatusInternalServerError, "server_error", why})
 	}
 }
 

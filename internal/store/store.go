@@ -20,13 +20,15 @@ import (
 	"net/url"
 	"sync"
 
-	_ "modernc.org/sqlite" // the driver; pure Go, so lido stays one static binary
+	"modernc.org/sqlite" // the driver; pure Go, so lido stays one static binary
+	sqlite3 "modernc.org/sqlite/lib"
 )
 
 // Errors of the store.
 var (
 	ErrNotFound = errors.New("not found")
 	ErrStale    = errors.New("the document is of another incarnation")
+	ErrFull     = errors.New("the disk that lido keeps its state on has no room left")
 )
 
 // Store is an open database. It is safe for concurrent use.
@@ -127,11 +129,19 @@ func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
 	defer tx.Rollback()
 	t := &Tx{ctx: ctx, tx: tx, db: s.write, writable: true}
 	if err := fn(t); err != nil {
-		return err
+		return orFull(err)
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("store: commit: %w", err)
+		return orFull(fmt.Errorf("store: commit: %w", err))
 	}
 	s.publish(t.changed)
 	return nil
+}
+
+// orFull has an error that says that there is no room pass for ErrFull, too.
+func orFull(err error) error {
+	if e := (*sqlite.Error)(nil); errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL {
+		return fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	return err
 }
