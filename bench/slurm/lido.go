@@ -16,7 +16,8 @@ type lido struct {
 	*rig.Lido
 	work    client.Workspace
 	cluster string
-	count   int // jobs so far
+	count   int   // jobs so far
+	agents  []int // processes of the nodes' agents
 }
 
 const senders = 8
@@ -33,9 +34,11 @@ func startLido(ctx context.Context, o options, slots int) (peer, error) {
 		return nil, err
 	}
 	p := &lido{Lido: l}
+	others := agents(nil)
 	if err := p.makeCluster(ctx, slots); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
+	p.agents = agents(others)
 	return p, nil
 }
 

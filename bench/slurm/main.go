@@ -7,8 +7,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -53,23 +55,24 @@ func main() {
 }
 
 func run(ctx context.Context, o options) error {
-	rate, latency := figure.New("jobs/s"), figure.New("ms")
+	t := tables{figure.New("jobs/s"), figure.New("ms"), figure.New("ms")}
 	for i, word := range strings.Split(o.slots, ",") {
 		slots, err := strconv.Atoi(word)
 		if err != nil {
 			return err
 		}
-		if err := measure(ctx, o, slots, i == 0, rate, latency); err != nil {
+		if err := measure(ctx, o, slots, i == 0, t); err != nil {
 			return err
 		}
 	}
-	rate.Print(os.Stdout, "Jobs that end in a second")
-	latency.Print(os.Stdout, "One job, from submitting it to knowing its end")
+	t.rate.Print(os.Stdout, "Jobs that end in a second")
+	t.cost.Print(os.Stdout, "CPU time of a job in a burst")
+	t.latency.Print(os.Stdout, "One job, from submitting it to knowing its end")
 	return nil
 }
 
 // measure measures all peers with so many slots a node.
-func measure(ctx context.Context, o options, slots int, first bool, rate, latency *figure.Table) (err error) {
+func measure(ctx context.Context, o options, slots int, first bool, t tables) (err error) {
 	var peers []peer
 	defer func() {
 		for _, p := range peers {
@@ -91,20 +94,52 @@ func measure(ctx context.Context, o options, slots int, first bool, rate, latenc
 	jobs := min(nodes*slots*o.jobs, 2000)
 	for range o.rounds {
 		for i, p := range peers {
-			took, err := timed(func() error { return p.burst(ctx, jobs) })
-			if err != nil {
+			if err := t.burst(ctx, p, row, labels[i], jobs); err != nil {
 				return fmt.Errorf("%s: %w", labels[i], err)
 			}
-			rate.Add(row, labels[i], float64(jobs)/took.Seconds())
 			for range o.singles {
 				took, err := timed(func() error { return p.one(ctx) })
 				if err != nil {
 					return fmt.Errorf("%s: %w", labels[i], err)
 				}
-				latency.Add(row, labels[i], float64(took.Microseconds())/1000)
+				t.latency.Add(row, labels[i], float64(took.Microseconds())/1000)
 			}
 		}
 	}
+	return nil
+}
+
+// tables are what is measured.
+type tables struct{ rate, latency, cost *figure.Table }
+
+// burst measures a burst: how fast it is, and what it costs a peer that can tell.
+func (t tables) burst(ctx context.Context, p peer, row, label string, jobs int) error {
+	m, ok := p.(meter)
+	var before, after spent
+	var err error
+	if ok {
+		if before, err = m.spent(); err != nil {
+			return err
+		}
+	}
+	took, err := timed(func() error { return p.burst(ctx, jobs) })
+	if err != nil {
+		return err
+	}
+	t.rate.Add(row, label, float64(jobs)/took.Seconds())
+	if !ok {
+		return nil
+	}
+	if after, err = m.spent(); err != nil {
+		return err
+	}
+	sum := 0.0
+	for _, who := range slices.Sorted(maps.Keys(after)) {
+		each := (after[who] - before[who]) / float64(jobs)
+		t.cost.Add(row+": "+who, label, each)
+		sum += each
+	}
+	t.cost.Add(row+": all", label, sum)
 	return nil
 }
 
