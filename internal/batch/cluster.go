@@ -31,7 +31,6 @@ type clusterControl struct {
 
 	wake chan struct{}
 
-	seen      string // uid and generation of the wish that was looked at last
 	uid       string
 	keys      clusterKeys
 	offered   map[string]string  // nodes that the scheduler has, with the agent's instance

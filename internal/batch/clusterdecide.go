@@ -314,7 +314,7 @@ func (d *clusterDecision) forgetGone() {
 	for name := range d.v.Load.Busy { // also of before lido was started
 		known[name] = ""
 	}
-	for _, name := range sortedKeys(known) {
+	for _, name := range slices.Sorted(maps.Keys(known)) {
 		if !here[name] {
 			d.Down = append(d.Down, nodeLoss{name, Problem{Code: "NodeLost", Message: fmt.Sprintf("The machine of node '%s' was deleted.", name)}})
 		}
@@ -473,13 +473,4 @@ func (d *clusterDecision) again(at time.Time) {
 	if d.Again.IsZero() || at.Before(d.Again) {
 		d.Again = at
 	}
-}
-
-func sortedKeys[T any](m map[string]T) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

@@ -2,6 +2,7 @@ package batch
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -63,7 +64,7 @@ func (c *clusters) takeLow(by *clusterControl) {
 	if now.Sub(by.tookAt) >= evictPatience {
 		by.taken = 0
 	}
-	for _, key := range sortedKeys(c.controls) {
+	for _, key := range slices.Sorted(maps.Keys(c.controls)) {
 		ctl := c.controls[key]
 		if !ctl.low {
 			continue

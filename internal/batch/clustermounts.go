@@ -74,5 +74,5 @@ func serverMount(s fileServerUse, root string, m node.Mount) []node.Mount {
 	m.Target = path.Join(nodeRoot, "servers", m.Username)
 	from := m.Target + dir
 	return []node.Mount{m, {Kind: "command", Target: target,
-		Source: "mkdir -p -m 1777 " + quote(from) + " && mount --bind " + quote(from) + " " + quote(target)}}
+		Source: "mkdir -p -m 1777 " + quoteLiteral(from) + " && mount --bind " + quoteLiteral(from) + " " + quoteLiteral(target)}}
 }

@@ -67,11 +67,8 @@ func (ctl *clusterControl) pass(ctx context.Context) (again time.Time, err error
 	if err := ctl.carryOut(ctx, d, machines, &p); err != nil {
 		return again, err
 	}
-	ctl.seen = d.wishName()
 	return p.Again, nil
 }
-
-func (d *clusterDoc) wishName() string { return d.UID + "/" + strconv.FormatInt(d.Generation, 10) }
 
 // view gathers what the decision depends on.
 func (ctl *clusterControl) view(d *clusterDoc, machines []Machine) *clusterView {
@@ -219,14 +216,14 @@ func (ctl *clusterControl) remove(ctx context.Context, d *clusterDoc) (again tim
 	if ctl.leaveFrom.IsZero() {
 		ctl.leaveFrom = now
 		ctl.shortOf(nil)
-		for _, name := range sortedKeys(ctl.offered) {
+		for _, name := range slices.Sorted(maps.Keys(ctl.offered)) {
 			ctl.all.room.jobs.nodeLeaving(ctl.key, name, leaveTerminate)
 		}
 	}
 	if busy := ctl.all.room.jobs.load(ctl.key).Busy; len(busy) > 0 && now.Sub(ctl.leaveFrom) < leaveLimit {
 		return soon, nil
 	}
-	for _, name := range sortedKeys(ctl.offered) {
+	for _, name := range slices.Sorted(maps.Keys(ctl.offered)) {
 		ctl.all.room.jobs.nodeDown(ctl.key, name, Problem{Code: "ClusterDeleted", Message: "The cluster was deleted."})
 		delete(ctl.offered, name)
 	}

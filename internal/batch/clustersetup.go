@@ -115,7 +115,7 @@ func (ctl *clusterControl) askWhy(d *clusterDoc, m Machine, id, instance string)
 	if ctl.begun[id+whySuffix] == instance {
 		return
 	}
-	t := node.Task{ID: id + whySuffix, Job: setupJob + ctl.key, Command: "tail -c 2000 -- " + quote(setupStderr(d, m.Name))}
+	t := node.Task{ID: id + whySuffix, Job: setupJob + ctl.key, Command: "tail -c 2000 -- " + quoteLiteral(setupStderr(d, m.Name))}
 	if ctl.all.room.Agents.Send(m.ID, node.Order{Run: &t}) == nil {
 		ctl.begun[id+whySuffix] = instance
 	}
@@ -226,7 +226,7 @@ func sshCommand(user, public string) string {
 	return fmt.Sprintf(`chown %[1]s: /home/%[1]s/.ssh && chmod 700 /home/%[1]s/.ssh && cd /home/%[1]s/.ssh || exit 1
 grep -qxF %[2]s authorized_keys 2>/dev/null || echo %[2]s >> authorized_keys
 chown %[1]s: authorized_keys && chmod 600 authorized_keys && chmod 1777 %[3]s && cd / || exit 1
-`, user, quote(public), quote(jobsRoot))
+`, user, quoteLiteral(public), quoteLiteral(jobsRoot))
 }
 
 func setupEnv(d *clusterDoc, n nodeInfo) map[string]string {
@@ -263,6 +263,3 @@ func setupSuffix(d *store.Doc) string {
 	n := namesOf(d.ID)
 	return path.Join(n.Subscription, n.Group, "workspaces", n.Workspace, "clusters", n.Parent, d.UID)
 }
-
-// quote makes a word of the shell.
-func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
