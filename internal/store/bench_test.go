@@ -78,3 +78,21 @@ func BenchmarkPut(b *testing.B) {
 		return tx.Put(&Doc{ID: benchID(i), Type: "test.zoo/type0", Desired: []byte(fmt.Sprint(rand.Int()))}, now)
 	}, true)
 }
+
+// BenchmarkPutTogether is BenchmarkPut by eight writers at once, who share syncs of the disk.
+func BenchmarkPutTogether(b *testing.B) {
+	s := fresh(b)
+	fill(b, s, 10_000)
+	b.ResetTimer()
+	b.SetParallelism(8)
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			err := s.Update(b.Context(), func(tx *Tx) error {
+				return tx.Put(&Doc{ID: benchID(rand.IntN(10_000)), Type: "test.zoo/type0", Desired: []byte(fmt.Sprint(rand.Int()))}, now)
+			})
+			if err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}

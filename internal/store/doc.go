@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -32,7 +31,6 @@ func Key(id string) string { return strings.ToLower(id) }
 
 // Tx is a transaction; it is only valid inside the function it was given to.
 type Tx struct {
-	ctx      context.Context
 	tx       *sql.Tx
 	db       *database
 	writable bool

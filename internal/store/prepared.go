@@ -16,13 +16,16 @@ const (
 	dropRefs  = `DELETE FROM refs WHERE from_key = ?`
 	getKV     = `SELECT value FROM kv WHERE bucket = ? AND key = ?`
 	putKV     = `INSERT OR REPLACE INTO kv (bucket, key, value) VALUES (?,?,?)`
+	savepoint = `SAVEPOINT one`
+	release   = `RELEASE one`
+	undo      = `ROLLBACK TO one`
 )
 
 // prepare has them prepared: each connection does so when it is first asked one. That cannot wait for a transaction, which
 // holds a connection while it would want another.
 func (d *database) prepare() error {
 	d.prepared = map[string]*sql.Stmt{}
-	for _, q := range []string{getDoc, putDoc, putStatus, dropRefs, getKV, putKV} {
+	for _, q := range []string{getDoc, putDoc, putStatus, dropRefs, getKV, putKV, savepoint, release, undo} {
 		s, err := d.Prepare(q)
 		if err != nil {
 			return err
@@ -34,24 +37,24 @@ func (d *database) prepare() error {
 
 func (t *Tx) query(q string, args ...any) (*sql.Rows, error) {
 	if s := t.db.prepared[q]; s != nil {
-		return t.tx.StmtContext(t.ctx, s).QueryContext(t.ctx, args...)
+		return t.tx.Stmt(s).Query(args...)
 	}
-	return t.tx.QueryContext(t.ctx, q, args...)
+	return t.tx.Query(q, args...)
 }
 
 func (t *Tx) queryRow(q string, args ...any) *sql.Row {
 	if s := t.db.prepared[q]; s != nil {
-		return t.tx.StmtContext(t.ctx, s).QueryRowContext(t.ctx, args...)
+		return t.tx.Stmt(s).QueryRow(args...)
 	}
-	return t.tx.QueryRowContext(t.ctx, q, args...)
+	return t.tx.QueryRow(q, args...)
 }
 
 func (t *Tx) exec(q string, args ...any) error {
 	var err error
 	if s := t.db.prepared[q]; s != nil {
-		_, err = t.tx.StmtContext(t.ctx, s).ExecContext(t.ctx, args...)
+		_, err = t.tx.Stmt(s).Exec(args...)
 	} else {
-		_, err = t.tx.ExecContext(t.ctx, q, args...)
+		_, err = t.tx.Exec(q, args...)
 	}
 	return err
 }

@@ -19,9 +19,9 @@ import (
 	"fmt"
 	"net/url"
 	"sync"
+	"sync/atomic"
 
-	"modernc.org/sqlite" // the driver; pure Go, so lido stays one static binary
-	sqlite3 "modernc.org/sqlite/lib"
+	_ "modernc.org/sqlite" // the driver; pure Go, so lido stays one static binary
 )
 
 // Errors of the store.
@@ -35,6 +35,10 @@ var (
 type Store struct {
 	write *database // one connection: SQLite has one writer
 	read  *database
+
+	waiting atomic.Int32 // Updates that want the turn
+	turn    sync.Mutex   // one Update runs at a time
+	batch   *batch       // that it may join; guarded by turn
 
 	mu   sync.Mutex
 	subs map[*Subscription]struct{}
@@ -117,31 +121,5 @@ func (s *Store) View(ctx context.Context, fn func(*Tx) error) error {
 		return fmt.Errorf("store: %w", err)
 	}
 	defer tx.Rollback()
-	return fn(&Tx{ctx: ctx, tx: tx, db: s.read})
-}
-
-// Update runs fn in the write transaction and commits if it returns nil. fn must not call View or Update.
-func (s *Store) Update(ctx context.Context, fn func(*Tx) error) error {
-	tx, err := s.write.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("store: %w", err)
-	}
-	defer tx.Rollback()
-	t := &Tx{ctx: ctx, tx: tx, db: s.write, writable: true}
-	if err := fn(t); err != nil {
-		return orFull(err)
-	}
-	if err := tx.Commit(); err != nil {
-		return orFull(fmt.Errorf("store: commit: %w", err))
-	}
-	s.publish(t.changed)
-	return nil
-}
-
-// orFull has an error that says that there is no room pass for ErrFull, too.
-func orFull(err error) error {
-	if e := (*sqlite.Error)(nil); errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_FULL {
-		return fmt.Errorf("%w: %w", ErrFull, err)
-	}
-	return err
+	return fn(&Tx{tx: tx, db: s.read})
 }
