@@ -133,12 +133,13 @@ func (p *prober) watch(ctx context.Context, t target, healthy bool) {
 func (p *prober) try(ctx context.Context, t target, patience time.Duration) bool {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
-	c, err := p.connect(ctx, netip.AddrPortFrom(t.addr, t.probe.Port), patience)
+	at := netip.AddrPortFrom(t.addr, t.probe.Port)
+	c, err := p.connect(ctx, at, patience)
 	if err != nil {
 		return false
 	}
 	defer c.Close()
-	return !t.probe.HTTP || p.get(ctx, t.probe, c)
+	return !t.probe.HTTP || p.get(ctx, t.probe, at, c)
 }
 
 func (p *prober) connect(ctx context.Context, to netip.AddrPort, patience time.Duration) (net.Conn, error) {
@@ -147,8 +148,8 @@ func (p *prober) connect(ctx context.Context, to netip.AddrPort, patience time.D
 	return p.dial(ctx, to)
 }
 
-// get is good on status 200, as Azure has it.
-func (p *prober) get(ctx context.Context, probe Probe, c net.Conn) bool {
+// get is good on status 200, as Azure has it. The address is not asked of c: one that is reset by now has none.
+func (p *prober) get(ctx context.Context, probe Probe, at netip.AddrPort, c net.Conn) bool {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
 		DialContext:       func(context.Context, string, string) (net.Conn, error) { return c, nil },
@@ -158,7 +159,7 @@ func (p *prober) get(ctx context.Context, probe Probe, c net.Conn) bool {
 	if probe.TLS {
 		scheme = "https"
 	}
-	url := scheme + "://" + c.RemoteAddr().String() + "/" + strings.TrimPrefix(probe.Path, "/")
+	url := scheme + "://" + at.String() + "/" + strings.TrimPrefix(probe.Path, "/")
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return false
