@@ -43,6 +43,7 @@ func (d *Door) hostTable(h Host, f face) *ruleset {
 		out.add(text, publishMatch(p), publishTo(p))
 	}
 	post := base("postrouting", nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource, nftables.ChainPolicyAccept)
+	post.add("from front ends, also if the connection is new to the host", exprs(loadIP(offSource, reg1), inSet("balanced", reg1)), accept())
 	post.add("machines to the world", matchLink(expr.MetaKeyIIFNAME, links), notLink(expr.MetaKeyOIFNAME, links), masquerade())
 	post.add("published on loopback", matchPrefix(offSource, netip.MustParsePrefix("127.0.0.0/8")),
 		matchLink(expr.MetaKeyOIFNAME, links), masquerade())

@@ -33,7 +33,7 @@ type Subnet struct {
 	Link       string       // name of the link in the namespace that has the gateway's address, at most 15 bytes
 	Prefix     netip.Prefix // machines' addresses are within
 	Gateway    netip.Addr   // also the DNS server
-	NoOutbound bool         // machines here do not reach the world through address translation
+	NoOutbound bool         // machines here do not reach the world, unless under an address of their own
 	Group      string       // id of the security group of all of it, or empty
 }
 

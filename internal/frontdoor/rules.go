@@ -232,6 +232,7 @@ func forwardChain(n *Network) *chain {
 	c.add("link-local stays inside", out, matchPrefix(offDestination, linkLocal), drop())
 	c.add("replies whose connection is forgotten wait for the client", out, matchProtocol(TCP), matchSynOnly(expr.CmpOpNeq), drop())
 	c.rules = append(c.rules, groupJumps(n)...)
+	c.add("outbound under an address of its own", out, exprs(loadIP(offSource, reg1), valueOf("own", reg1, reg1)), accept())
 	for _, s := range n.Subnets {
 		if s.NoOutbound {
 			c.add("no outbound access", matchPrefix(offSource, s.Prefix), out, refuse())

@@ -79,6 +79,11 @@ func TestOutbound(t *testing.T) {
 	}
 	d.healthy(n)
 	in.must("", "10.254.0.1:22") // its own pool is still there
+	own := netip.MustParseAddr("10.254.0.50")
+	n.FrontEnds = append(n.FrontEnds, FrontEnd{Addr: own})
+	n.NATRules = []NATRule{{Addr: own, Backend: m.addr}}
+	d.apply(n)
+	in.must("", "203.0.113.1:80") // an address of its own is a way out, as in Azure
 }
 
 // Docker has the host drop all that it forwards but for what the chain DOCKER-USER lets through.
@@ -167,6 +172,39 @@ func TestPublish(t *testing.T) {
 	}
 	client{t, "house"}.refused("172.20.0.1:22")
 	client{t, "office"}.refused("10.0.0.1:8000")
+}
+
+// TestPublishUnderSessions: publishing a port has the host track connections to it, also those that were open before.
+// If the machine speaks first then, the host must not take it for a machine that opens a connection.
+func TestPublishUnderSessions(t *testing.T) {
+	d := newTestDoor(t)
+	n := d.network(1)
+	m := d.plug(&n, "one")
+	d.healthy(n)
+	m.stop[1]() // what listens at 8000
+	l, err := listenIn(m.space, "0.0.0.0:8000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	office, err := client{t, "house"}.dial("", "10.254.0.1:8000")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer office.Close()
+	server, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer server.Close()
+	h := Host{Publish: []Publish{{Listen: netip.MustParseAddrPort("0.0.0.0:2222"), To: netip.MustParseAddrPort("10.254.0.1:8000"), Protocol: TCP}}}
+	if err := d.door.ApplyHost(t.Context(), h); err != nil {
+		t.Fatal(err)
+	}
+	fmt.Fprintln(server, "still here")
+	if said, _, err := hello(office); err != nil || said != "still" {
+		t.Errorf("after a port was published the machine was heard to say %q: %v", said, err)
+	}
 }
 
 // A pool address out of the office's own range is answered for by ARP, so that neighbours need no route.
