@@ -33,6 +33,9 @@ func openSpace(name string) (*space, error) {
 		fd.Close()
 		os.Remove(filepath.Join(namespaceDir, name))
 	}
+	if err := shareNamespaces(); err != nil {
+		return nil, fmt.Errorf("make network namespace %q: %w", name, err)
+	}
 	var fd netns.NsHandle
 	err := onOwnThread(func() (err error) {
 		fd, err = netns.NewNamed(name)
@@ -42,6 +45,33 @@ func openSpace(name string) (*space, error) {
 		return nil, fmt.Errorf("make network namespace %q: %w", name, err)
 	}
 	return &space{name: name, fd: fd}, nil
+}
+
+// shareNamespaces makes the directory of namespaces a shared mount, as ip-netns(8) does before it makes its first
+// namespace. Else that would cover the ones that are there, and they could never be unmounted again.
+func shareNamespaces() error {
+	if err := os.MkdirAll(namespaceDir, 0o755); err != nil {
+		return err
+	}
+	dir, err := os.Open(namespaceDir)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil { // ip takes turns by this lock, too
+		return fmt.Errorf("lock %s: %w", namespaceDir, err)
+	}
+	share := func() error { return unix.Mount("", namespaceDir, "none", unix.MS_SHARED|unix.MS_REC, "") }
+	if share() == nil {
+		return nil
+	}
+	if err := unix.Mount(namespaceDir, namespaceDir, "none", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+		return fmt.Errorf("mount %s on itself: %w", namespaceDir, err)
+	}
+	if err := share(); err != nil {
+		return fmt.Errorf("share %s: %w", namespaceDir, err)
+	}
+	return nil
 }
 
 // isNamespace tells a mounted namespace from the empty file that a crash between making and mounting leaves.
