@@ -61,8 +61,9 @@ func later(p paths, c config.Config) string {
 		ranges = append(ranges, r.String())
 	}
 	return fmt.Sprintf(`as resources ask for it: per virtual network a namespace lido-%[1]s-vN, a link ld%[1]stN with an address of
-   100.64.0.0/10, and a route for each public address (out of %[3]s); per machine a cgroup below
-   lido-%[1]s and a range of 65,536 user ids from %[4]d up; mounts are inside the machines' own namespaces
+   100.64.0.0/10, and a route for each public address (out of %[3]s), with /run/netns a shared mount
+   as ip-netns(8) makes it, which stays; per machine a cgroup below lido-%[1]s and a range of 65,536
+   user ids from %[4]d up; mounts are inside the machines' own namespaces
  - take all of it back with 'lido down --data %[2]s --purge'`, p.Tag, p.Data, strings.Join(ranges, ", "), runc.UIDBase)
 }
 
