@@ -100,6 +100,7 @@ on_each "cat /mnt/drive/notebooks/$user/first.ipynb" "sum 45"
 
 say "Batch: a cluster that has no machines until there is work (az 2.45: newer ones have no batchai)"
 eval "$(lido az env --data "$LIDO_DATA" --dir "$LIDO_DATA/az-batch")" # the two versions of az cannot read each other's caches
+export AZURE_CORE_ONLY_SHOW_ERRORS=yes # az says with each command that batchai is deprecated
 batchai() {
   local text="az batchai $* -g $group -w work"
   shown=${text//$password/...} run env PATH="$batch_az_dir:$PATH" az batchai "$@" -g $group -w work
