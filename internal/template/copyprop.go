@@ -22,7 +22,7 @@ func (e *env) copyProperties(n *Node, b *objectBuilder) error {
 		if err != nil {
 			return err
 		}
-		v, err := e.copyValues(item, name)
+		v, err := e.copyValues(item, name, true)
 		if err != nil {
 			return err
 		}
@@ -31,8 +31,8 @@ func (e *env) copyProperties(n *Node, b *objectBuilder) error {
 	return nil
 }
 
-// copyValues evaluates one loop's input as often as its count says.
-func (e *env) copyValues(item *Node, name string) (Value, error) {
+// copyValues evaluates one loop's input as often as its count says. property is the loop's.
+func (e *env) copyValues(item *Node, name string, property bool) (Value, error) {
 	count, err := e.copyCount(item.Get("count"), name)
 	if err != nil {
 		return Value{}, err
@@ -40,7 +40,7 @@ func (e *env) copyValues(item *Node, name string) (Value, error) {
 	items := make([]Value, count)
 	for i := range items {
 		turn := *e
-		turn.loops = &loop{name: name, turn: i, outer: e.loops}
+		turn.loops = &loop{name: name, turn: i, property: property, outer: e.loops}
 		if items[i], err = turn.evalNode(item.Get("input")); err != nil {
 			return Value{}, err
 		}

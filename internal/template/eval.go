@@ -22,9 +22,25 @@ type env struct {
 
 // loop is one copy loop at one of its turns.
 type loop struct {
-	name  string
-	turn  int
-	outer *loop
+	name     string
+	turn     int
+	property bool // it makes a property or a variable, so copyIndex means it only by its name
+	outer    *loop
+}
+
+// counted is the loop that copyIndex means by a name; without one, the innermost that makes resources or an output, or if
+// there is none the innermost. nil when there is no such loop.
+func (l *loop) counted(name string) *loop {
+	innermost := l
+	for ; l != nil; l = l.outer {
+		if name == "" && !l.property || name != "" && strings.EqualFold(l.name, name) {
+			return l
+		}
+	}
+	if name == "" {
+		return innermost
+	}
+	return nil
 }
 
 type local struct {

@@ -170,6 +170,31 @@ func TestNestedScopes(t *testing.T) {
 	}
 }
 
+// Without a name, copyIndex means the loop that makes resources, also inside of one that makes properties.
+func TestCopyIndexInLoopsWithinLoops(t *testing.T) {
+	properties := `"properties": {"copy": [{"name": "parts", "count": 2, "input": "[format('{0}-{1}', copyIndex(), copyIndex('parts', 5))]"}]}`
+	loop := `, "copy": {"name": "l", "count": 2}, `
+	want := `["1-5","1-6"]`
+	nested := func(more, resource string) string {
+		return res("Microsoft.Resources/deployments", "n", more+`"properties": {"mode": "Incremental", "template": `+header(`"resources": [`+resource+`]`)+`}`)
+	}
+	for name, template := range map[string]string{
+		"a resource's loop":                      res("A.B/c", "[concat('c', copyIndex())]", loop+properties),
+		"a nested deployment's, of its resource": nested(", ", res("A.B/c", "[concat('c', copyIndex())]", loop+properties)),
+		"a nested deployment's, around it":       strings.Replace(nested(loop, res("A.B/c", "c", ", "+properties)), `"name": "n"`, `"name": "[concat('n', copyIndex())]"`, 1),
+	} {
+		p := mustExpand(t, header(`"resources": [`+template+`]`), "")
+		last := p.Resources[len(p.Resources)-1]
+		if last.Type != "A.B/c" {
+			p = mustExpand(t, string(last.Body.At("properties", "template").AppendJSON(nil)), "")
+			last = p.Resources[len(p.Resources)-1]
+		}
+		if got := string(last.Body.At("properties", "parts").AppendJSON(nil)); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+}
+
 func TestConditions(t *testing.T) {
 	p := mustExpand(t, header(`"resources": [`+
 		res("A.B/c", "a", `, "condition": "[equals(1, 2)]", "properties": "[div(1, 0)]"`)+","+

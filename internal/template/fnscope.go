@@ -69,7 +69,7 @@ func fnVariables(e *env, x *call) (Value, error) {
 	return e.sc.variable(e, name)
 }
 
-// fnCopyIndex is the turn of the innermost loop, or of the one named, plus an offset.
+// fnCopyIndex is the turn of a loop plus an offset.
 func fnCopyIndex(e *env, x *call) (Value, error) {
 	name, offset := "", int64(0)
 	for i, a := range x.args {
@@ -85,10 +85,8 @@ func fnCopyIndex(e *env, x *call) (Value, error) {
 			return v, faultf("The template language function 'copyIndex' takes the name of a loop and an integer offset, either may be left out. Please see https://aka.ms/arm-resource-loops for usage details.")
 		}
 	}
-	for l := e.loops; l != nil; l = l.outer {
-		if name == "" || strings.EqualFold(l.name, name) {
-			return IntValue(int64(l.turn) + offset), nil
-		}
+	if l := e.loops.counted(name); l != nil {
+		return IntValue(int64(l.turn) + offset), nil
 	}
 	if name != "" {
 		return Value{}, faultf("The template function 'copyIndex' has no copy loop named '%s' around it. Please see https://aka.ms/arm-resource-loops for usage details.", name)

@@ -35,7 +35,7 @@ func (e *env) evalNested(n *Node) (Value, error) {
 // loops is left as an expression, with all else in it worked out.
 type outer struct {
 	*env
-	inner []string // names of the nested template's loops around
+	inner *loop // the nested template's loops around; their turns are not known
 }
 
 // template works out all of the nested template but the sections that only an inner scope reads.
@@ -64,9 +64,7 @@ func (o *outer) node(n *Node) (Value, error) {
 // object works out an object. One with a copy loop of its own lets copyIndex stand in it.
 func (o *outer) object(n *Node) (Value, error) {
 	within := *o
-	for _, name := range loopNames(n.Get("copy")) {
-		within.inner = append(within.inner[:len(within.inner):len(within.inner)], name)
-	}
+	within.enter(n.Get("copy"))
 	var b objectBuilder
 	for _, m := range n.Members {
 		v, err := within.node(m.Val)
@@ -78,22 +76,17 @@ func (o *outer) object(n *Node) (Value, error) {
 	return b.value(), nil
 }
 
-// loopNames are the names of the loop or loops that a member called "copy" makes.
-func loopNames(n *Node) []string {
-	if n == nil {
-		return nil
-	}
-	if n.Kind == Array && isPropertyCopy(n) {
-		names := make([]string, len(n.Items))
-		for i, item := range n.Items {
-			names[i] = item.Get("name").Str()
+// enter goes into the loop or loops that a member called "copy" makes.
+func (o *outer) enter(n *Node) {
+	switch {
+	case n == nil:
+	case n.Kind == Array && isPropertyCopy(n):
+		for _, item := range n.Items {
+			o.inner = &loop{name: item.Get("name").Str(), property: true, outer: o.inner}
 		}
-		return names
+	case n.Kind == Object && n.Get("count") != nil:
+		o.inner = &loop{name: n.Get("name").Str(), outer: o.inner}
 	}
-	if n.Kind == Object && n.Get("count") != nil {
-		return []string{n.Get("name").Str()}
-	}
-	return nil
 }
 
 func (o *outer) str(n *Node) (Value, error) {
@@ -192,20 +185,21 @@ func (o *outer) leftOver(x expr) bool {
 
 // innerLoop says that a call of copyIndex means a loop of the nested template.
 func (o *outer) innerLoop(x *call) bool {
-	if len(o.inner) == 0 {
+	if o.inner == nil {
 		return false
 	}
-	if len(x.args) == 0 {
-		return true
-	}
-	l, ok := x.args[0].(*literal)
-	if !ok || l.v.kind != String {
-		return true
-	}
-	for _, name := range o.inner {
-		if strings.EqualFold(name, l.v.s) {
+	name := ""
+	if len(x.args) > 0 {
+		l, ok := x.args[0].(*literal)
+		if !ok {
 			return true
 		}
+		name = l.v.s
 	}
-	return false
+	l := o.inner.counted(name)
+	if name == "" && l.property {
+		around := o.loops.counted("")
+		return around == nil || around.property
+	}
+	return l != nil
 }

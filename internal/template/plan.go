@@ -124,7 +124,7 @@ func (sc *scope) output(e *env, m Member) (o Output, ok bool, err error) {
 	}
 	o = Output{Name: m.Key, Type: t.get("type").Str()}
 	if c := m.Val.Get("copy"); c.Present() && m.Val.Get("value") == nil {
-		o.Value, err = e.copyValues(c, m.Key)
+		o.Value, err = e.copyValues(c, m.Key, false)
 	} else if v := m.Val.Get("value"); v != nil {
 		o.Value, err = e.evalNode(v)
 	}

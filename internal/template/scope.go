@@ -106,7 +106,7 @@ func (sc *scope) workOut(s *slot) (Value, error) {
 	e.noRuntime = "variables are worked out before any resource exists"
 	var err error
 	if s.loop {
-		s.v, err = e.copyValues(s.def, s.name)
+		s.v, err = e.copyValues(s.def, s.name, true)
 	} else {
 		s.v, err = e.evalNode(s.def)
 	}
