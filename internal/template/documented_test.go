@@ -67,6 +67,8 @@ var documented = []struct{ page, name, sections, given, want string }{
 	{"copy-resources", "over a range with gaps", `"resources": [` + res("A.B/c", "[concat('s', range(1, 2)[copyIndex()], padLeft(copyIndex(), 2, '0'))]", `, "copy": {"name": "l", "count": "[length(range(1, 2))]"}`) + `]`, "", `resources=s100,s201`},
 	{"copy-resources", "children of each turn", `"resources": [` + res("A.B/c", "[concat('p', copyIndex())]", `, "copy": {"name": "l", "count": 2}`) + "," +
 		res("A.B/c/d", "[concat('p', copyIndex(), '/child')]", `, "copy": {"name": "m", "count": 2}, "dependsOn": ["l"]`) + `]`, "", `resources=p0,p1,p0/child,p1/child`},
+	{"copy-resources", "none, and who depends on them", `"resources": [` + res("A.B/c", "[concat('p', copyIndex())]", `, "copy": {"name": "l", "count": 0}`) + "," + res("A.B/d", "q", `, "dependsOn": ["l"]`) + `]`, "", `resources=q`},
+	{"copy-resources", "none, by a symbolic name", `"languageVersion": "2.0", "resources": {"many": ` + res("A.B/c", "[concat('p', copyIndex())]", `, "copy": {"name": "l", "count": 0}`) + `, "one": ` + res("A.B/d", "q", `, "dependsOn": ["many"], "properties": {"n": "[length(references('many'))]"}`) + `}`, "", `resources=q`},
 	{"copy-resources", "none", `"resources": [` + res("A.B/c", "[concat('p', copyIndex())]", `, "copy": {"name": "l", "count": 0}`) + `]`, "", `resources=`},
 	{"copy-properties", "of different lengths", `"resources": [` + res("A.B/c", "vm", `, "properties": {"copy": [{"name": "disks", "count": 2, "input": {"lun": "[copyIndex('disks')]"}}, {"name": "nics", "count": 1, "input": {"id": "[copyIndex('nics', 7)]"}}], "size": 1}`) + `],
 		"outputs": {}`, "", `resources=vm`},

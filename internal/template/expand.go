@@ -125,9 +125,17 @@ func (x *expander) loop(n *Node, symbol string, e *env, parent *Resource) error 
 	if err != nil {
 		return err
 	}
-	key := strings.ToLower(name)
-	x.plan.loops[key] = append(x.plan.loops[key], made...)
+	x.plan.addLoop(name, made)
+	if symbol != "" && !strings.EqualFold(symbol, name) {
+		x.plan.addLoop(symbol, made)
+	}
 	return static.serial(c, made)
+}
+
+// addLoop enters what a loop made by its name, also when it made nothing: that can be depended on.
+func (p *Plan) addLoop(name string, made []*Resource) {
+	key := strings.ToLower(name)
+	p.loops[key] = append(p.loops[key], made...)
 }
 
 func (x *expander) turns(n *Node, symbol, name string, count int, e *env, parent *Resource) ([]*Resource, error) {

@@ -56,14 +56,17 @@ func cutLast(s string) (before, after string, found bool) {
 	return s[:i], s[i+1:], true
 }
 
-// find returns the resources that text names, nil when there are none. Of resources with the same id those that are
-// deployed go before those whose condition is false.
+// find returns the resources that text names, none for a loop of no turns, nil when there is nothing of that name. Of
+// resources with the same id those that are deployed go before those whose condition is false.
 func (l *lookup) find(text string) []*Resource {
 	key := strings.ToLower(canonical(strings.TrimSpace(text)))
 	for _, m := range []map[string][]*Resource{l.bySymbol, l.byID, l.byType, l.byName, l.byLoop, l.byShort} {
 		if found := m[key]; len(found) > 0 {
 			return deployedFirst(found)
 		}
+	}
+	if _, empty := l.byLoop[key]; empty {
+		return []*Resource{}
 	}
 	return nil
 }

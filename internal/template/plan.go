@@ -170,7 +170,7 @@ func (sc *scope) known(name Value, apiVersion string) error {
 	if sc.plan == nil || sc.plan.lookup == nil || name.kind != String || strings.Contains(name.s, "/") {
 		return nil
 	}
-	if len(sc.plan.lookup.find(name.s)) == 0 {
+	if sc.plan.lookup.find(name.s) == nil {
 		return faultf("The resource '%s' referenced is not defined in the template. Please see https://aka.ms/arm-function-reference for usage details.", name.s)
 	}
 	return nil
