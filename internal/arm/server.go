@@ -74,7 +74,7 @@ func (s *Server) Do(ctx context.Context, r *Request) (*Response, error) {
 	if !s.Access.Allowed(ctx, r.Caller, action, r.ID) {
 		return nil, forbidden(r, action)
 	}
-	if err := s.checkSubscription(r); err != nil {
+	if err := s.CheckSubscription(r.ID); err != nil {
 		return nil, err
 	}
 	if err := s.checkScope(ctx, r); err != nil {

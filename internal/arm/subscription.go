@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// checkSubscription refuses ids of another subscription than this server's.
-func (s *Server) checkSubscription(r *Request) error {
-	sub := r.ID.Subscription()
+// CheckSubscription refuses an id in another subscription than this server's.
+func (s *Server) CheckSubscription(id ID) error {
+	sub := id.Subscription()
 	if s.Subscription == "" || sub == "" || strings.EqualFold(sub, s.Subscription) {
 		return nil
 	}

@@ -152,6 +152,9 @@ func (m *Room) checkResource(ctx context.Context, r *arm.Request, c *checked, p 
 		e.Target = p.ID
 		return e
 	}
+	if err := m.Server.CheckSubscription(id); err != nil {
+		return about(p.ID, arm.AsError(err))
+	}
 	if !sameType(p.Type, TypeDeployment) {
 		return nil
 	}

@@ -515,6 +515,37 @@ func TestOptionsOfResources(t *testing.T) {
 	l.ok("GET", net+"new", "")
 }
 
+// TestOutputsThatFail are each named.
+func TestOutputsThatFail(t *testing.T) {
+	l := newLido(t)
+	_, d := l.deploy("main", `"mode": "Incremental", "template": {`+head+`"resources": [{"type": "Test.Zoo/nets", "apiVersion": "2022-01-01", "name": "net", "location": "local"}], "outputs": {
+		"a": {"type": "string", "value": "[reference('net').strength]"}, "b": {"type": "string", "value": "fine"},
+		"c": {"type": "string", "value": "[reference(resourceId('Test.Zoo/nets', 'none'), '2022-01-01').note]"}}}`)
+	if at(d, "properties", "error", "code") != "DeploymentOutputEvaluationFailed" || !strings.Contains(at(d, "properties", "error", "message").(string), "'a, c'") {
+		t.Fatal(pretty(d))
+	}
+	details := at(d, "properties", "error", "details").([]any)
+	for i, want := range []struct{ target, code string }{{"a", "DeploymentOutputEvaluationFailed"}, {"c", "ResourceNotFound"}} {
+		if at(details[i], "target") != want.target || at(details[i], "code") != want.code {
+			t.Errorf("%d: %s", i, pretty(details[i]))
+		}
+	}
+}
+
+// TestOtherSubscription: what leads into a subscription that is not here is refused before anything is made.
+func TestOtherSubscription(t *testing.T) {
+	l := newLido(t)
+	nested := func(subscription string) string {
+		return `{"properties": {"mode": "Incremental", "template": {` + head + `"resources": [{"type": "Microsoft.Resources/deployments", "apiVersion": "2021-04-01", "name": "n", "subscriptionId": "` + subscription + `",
+			"resourceGroup": "zoo", "properties": {"mode": "Incremental", "template": {` + head + `"resources": []}}}]}}}`
+	}
+	code, m, _ := l.call("PUT", deployments+"x", nested("22222222-2222-3333-4444-555555555555"))
+	if code != 400 || !strings.Contains(pretty(m), "SubscriptionNotFound") {
+		t.Errorf("%d %s", code, pretty(m))
+	}
+	l.ok("PUT", deployments+"x", nested(""))
+}
+
 func TestRequestsRefused(t *testing.T) {
 	l := newLido(t)
 	linked["https://t.example.org/a.json"] = `{` + head + `"resources": []}`

@@ -91,6 +91,7 @@ func (l *lido) up() {
 	}
 	box, _ := secret.New(make([]byte, 32))
 	l.Server = arm.New(st, box, everybody{}, slog.New(slog.NewTextHandler(l.log, nil)))
+	l.Server.Subscription = strings.TrimPrefix(sub, "/subscriptions/")
 	l.room = New(Options{Server: l.Server, Fetcher: linked, Tenant: "tenant", Name: "lido", Locations: []string{"local"}})
 	l.Register(l.room.Types()...)
 	cages := arm.Document{Name: "Test.Zoo/cages", APIVersions: []string{"2022-01-01", "2020-01-01"}, Async: true, Admit: refer,

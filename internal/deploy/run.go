@@ -108,17 +108,34 @@ func (x *runner) work(ctx context.Context) ([]template.Output, *arm.Error) {
 
 func (x *runner) outputs(ctx context.Context) ([]template.Output, *arm.Error) {
 	x.begin(outputTask, x.doc.ID, "", "")
-	outputs, err := x.plan.Outputs(&world{Room: x.Room, ctx: ctx, rec: x.rec})
+	outputs, failed := x.plan.Outputs(&world{Room: x.Room, ctx: ctx, rec: x.rec})
 	if ctx.Err() != nil {
 		return nil, nil
 	}
-	if err != nil {
-		e := x.clean(arm.AsError(fromTemplate(err)))
-		x.end(outputTask, x.doc.ID, 0, e)
-		return nil, deploymentFailed(x.doc.ID, []*arm.Error{e})
+	if failed != nil {
+		e := x.clean(outputsFailed(failed))
+		x.end(outputTask, x.doc.ID, e.Status, e)
+		return nil, e
 	}
 	x.end(outputTask, x.doc.ID, 200, nil)
 	return outputs, nil
+}
+
+// outputsFailed is the error of a deployment whose outputs cannot be worked out, with one detail for each.
+func outputsFailed(failed []template.OutputError) *arm.Error {
+	const code = "DeploymentOutputEvaluationFailed"
+	names := make([]string, len(failed))
+	details := make([]*arm.Error, len(failed))
+	for i, f := range failed {
+		e := *arm.AsError(fromTemplate(f.Err))
+		e.Target, names[i], details[i] = f.Name, f.Name, &e
+		if e.Code == template.CodeInvalidTemplate {
+			e.Code = code
+		}
+	}
+	e := arm.BadRequest(code, "", "Unable to evaluate template outputs: '%s'. Please see error details and deployment operations. Please see https://aka.ms/arm-common-errors for usage details.", strings.Join(names, ", "))
+	e.Details = details
+	return e
 }
 
 // collectSecrets notes the secret texts that a type's message could repeat.

@@ -20,9 +20,13 @@ func (x *expander) finish() error {
 	if err := p.link(); err != nil {
 		return err
 	}
-	e := *x.sc.base
-	_, err := x.sc.outputs(&e)
-	return err
+	if _, err := x.sc.section("outputs"); err != nil {
+		return err
+	}
+	if _, failed := p.Outputs(nil); failed != nil {
+		return failed[0].Err
+	}
+	return nil
 }
 
 func typeName(sc *scope, s *slot) string {

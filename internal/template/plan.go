@@ -76,29 +76,29 @@ type Output struct {
 	Value      Value
 }
 
+// OutputError is why an output could not be worked out.
+type OutputError struct {
+	Name string
+	Err  error
+}
+
 // Outputs works the outputs out. Those whose condition is false are left out.
-func (p *Plan) Outputs(rt Runtime) ([]Output, error) {
+func (p *Plan) Outputs(rt Runtime) ([]Output, []OutputError) {
 	e := *p.sc.base
 	e.rt = rt
 	return p.sc.outputs(&e)
 }
 
-func (sc *scope) outputs(e *env) ([]Output, error) {
-	n, err := sc.section("outputs")
-	if err != nil {
-		return nil, err
-	}
-	var outs []Output
-	for _, m := range n.Members {
+func (sc *scope) outputs(e *env) (outs []Output, failed []OutputError) {
+	for _, m := range sc.doc.Get("outputs").members() {
 		o, ok, err := sc.output(e, m)
 		if err != nil {
-			return nil, explain(err, "The template output '%s' is not valid: %s", m.Key)
-		}
-		if ok {
+			failed = append(failed, OutputError{m.Key, explain(err, "The template output '%s' is not valid: %s", m.Key)})
+		} else if ok {
 			outs = append(outs, o)
 		}
 	}
-	return outs, nil
+	return outs, failed
 }
 
 func (sc *scope) output(e *env, m Member) (o Output, ok bool, err error) {

@@ -169,10 +169,13 @@ func (x *expander) prefix(r *Resource, e *env) (string, error) {
 	sub, group := x.sc.in.SubscriptionID, x.sc.in.ResourceGroupName
 	var err error
 	if s := n.Get("subscriptionId"); s.Present() {
-		if sub, err = e.evalText(s, "subscriptionId"); err != nil {
+		other, err := e.evalText(s, "subscriptionId")
+		if err != nil {
 			return "", err
 		}
-		group = "" // to the subscription, unless a group is named
+		if other != "" {
+			sub, group = other, "" // to the subscription, unless a group is named
+		}
 	}
 	if s := n.Get("resourceGroup"); s.Present() {
 		if group, err = e.evalText(s, "resourceGroup"); err != nil {
