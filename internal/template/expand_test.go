@@ -195,6 +195,17 @@ func TestCopyIndexInLoopsWithinLoops(t *testing.T) {
 	}
 }
 
+// What is made with an empty token is no secret.
+func TestEmptySecret(t *testing.T) {
+	template := header(`"parameters": {"token": {"type": "securestring", "defaultValue": ""}}, "resources": [` +
+		res("A.B/c", "a", `, "properties": {"script": "[concat('https://example.org/run.sh', parameters('token'))]"}`) + `]`)
+	for given, want := range map[string]int{"": 0, `{"token": {"value": "?sig=hush"}}`: 1} {
+		if got := mustExpand(t, template, given).Resources[0].Body.SecurePaths(); len(got) != want {
+			t.Errorf("token %q: secret are %q", given, got)
+		}
+	}
+}
+
 func TestConditions(t *testing.T) {
 	p := mustExpand(t, header(`"resources": [`+
 		res("A.B/c", "a", `, "condition": "[equals(1, 2)]", "properties": "[div(1, 0)]"`)+","+

@@ -81,8 +81,8 @@ func (sc *scope) workOutParameter(s *slot) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
-	if t.secure() {
-		v = v.taint()
+	if t.secure() && (v.kind != String || v.s != "") {
+		v = v.taint() // nothing is no secret: templates have tokens that are empty unless they are needed
 	}
 	c.at = from
 	if err := c.check(v, t, s.def, ""); err != nil {
