@@ -58,5 +58,11 @@ stand real machines that people log in to.`,
 		SilenceErrors: true,
 	}
 	root.AddCommand(newUpCommand(), newDownCommand(), newMachinesCommand(), newImageCommand(), newAzCommand(), newUserCommand(), newDoctorCommand(), newUsageCommand(), newJobCommand(), newClusterCommand())
+	for _, c := range root.Commands() {
+		if c.HasSubCommands() { // cobra would take a misspelt command for a wish for help, and end with 0
+			c.Args = cobra.NoArgs
+			c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+		}
+	}
 	return root
 }

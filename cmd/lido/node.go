@@ -38,7 +38,7 @@ func runNode(ctx context.Context, args []string) error {
 
 // guestProgram is this program as machines find it: a copy in the run directory, where they can have links to it.
 func (m *rooms) guestProgram(opt upOptions) (string, error) {
-	if opt.engine == "sim" {
+	if opt.engine == engineSim {
 		return "", nil
 	}
 	path := filepath.Join(m.paths.Run, "bin", "lido")

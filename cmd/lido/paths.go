@@ -5,8 +5,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -22,6 +25,9 @@ type paths struct {
 }
 
 func newPaths(data string) (paths, error) {
+	if data == "" { // would be the working directory, as when a script's variable is not set
+		return paths{}, errors.New("--data is empty: name the directory of lido's state, or leave --data out for " + defaultData)
+	}
 	abs, err := filepath.Abs(data)
 	if err != nil {
 		return paths{}, fmt.Errorf("data directory %s: %w", data, err)
@@ -39,8 +45,59 @@ func (p paths) control() string       { return filepath.Join(p.Run, "control.soc
 func (p paths) log() string           { return filepath.Join(p.Data, "log", "lido.log") }
 func (p paths) exists() bool          { _, err := os.Stat(p.in("lido.db")); return err == nil }
 
+// belongings are what lies in a data directory, and what may be there beforehand.
+var belongings = strings.Fields("admin.json ca fileservers images lido.db lido.db-shm lido.db-wal lido.yaml lock log lost+found machines oci secret.key shares token-keys.json")
+
+// state says what the data directory is, and names one thing in it that is not lido's.
+func (p paths) state() (dirState, string, error) {
+	entries, err := os.ReadDir(p.Data)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return dirMissing, "", nil
+	case err != nil:
+		return 0, "", fmt.Errorf("data directory: %w", err)
+	case p.exists():
+		return dirOwn, "", nil
+	}
+	for _, e := range entries {
+		if !slices.Contains(belongings, e.Name()) {
+			return dirForeign, e.Name(), nil
+		}
+	}
+	if isDir(p.in("ca")) && isDir(p.in("log")) { // a first start that failed
+		return dirOwn, "", nil
+	}
+	return dirFree, "", nil
+}
+
+func isDir(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.IsDir()
+}
+
+type dirState int
+
+const (
+	dirMissing dirState = iota
+	dirFree             // empty, or only prepared for lido
+	dirOwn              // lido's state is in it
+	dirForeign          // somebody else's
+)
+
+// check refuses a directory with other things in it: lido closes its data directory to others, and a purge removes it.
+func (p paths) check() error {
+	state, other, err := p.state()
+	if err == nil && state == dirForeign {
+		err = fmt.Errorf("%s is not lido's: it has other things in it (%s), and lido needs a directory of its own. Give a new or an empty one with --data", p.Data, other)
+	}
+	return err
+}
+
 // make creates the directories.
 func (p paths) make() error {
+	if err := p.check(); err != nil {
+		return err
+	}
 	for _, dir := range []string{p.Data, p.in("log"), p.in("ca"), p.Run} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return fmt.Errorf("make %s: %w", dir, err)

@@ -162,28 +162,25 @@ func (m *rooms) openStorage(context.Context, upOptions) error {
 }
 
 func (m *rooms) openEngine(_ context.Context, opt upOptions) error {
-	switch opt.engine {
-	case "sim":
+	if opt.engine == engineSim {
 		m.engine = sim.New(sim.Config{Exec: simGuest})
 		return nil
-	case "runc":
-		engine, err := openRunc(m.paths, m.log)
-		if err != nil {
-			return err
-		}
-		m.engine = engine
-		m.closers = append(m.closers, func() error {
-			if hostGoesDown() {
-				m.log.Info("the host goes down, and the machines in order with it")
-				ctx, cancel := context.WithTimeout(context.Background(), machinesGoDown)
-				defer cancel()
-				engine.GoDown(ctx)
-			}
-			return engine.Close()
-		})
-		return nil
 	}
-	return fmt.Errorf("unknown engine %q: it is runc or sim", opt.engine)
+	engine, err := openRunc(m.paths, m.log)
+	if err != nil {
+		return err
+	}
+	m.engine = engine
+	m.closers = append(m.closers, func() error {
+		if hostGoesDown() {
+			m.log.Info("the host goes down, and the machines in order with it")
+			ctx, cancel := context.WithTimeout(context.Background(), machinesGoDown)
+			defer cancel()
+			engine.GoDown(ctx)
+		}
+		return engine.Close()
+	})
+	return nil
 }
 
 func openRunc(p paths, log *slog.Logger) (*runc.Engine, error) {
@@ -192,7 +189,7 @@ func openRunc(p paths, log *slog.Logger) (*runc.Engine, error) {
 
 func (m *rooms) openDoor(_ context.Context, opt upOptions) error {
 	door := frontdoor.New(m.paths.Tag, frontdoor.Options{Log: m.log})
-	if opt.engine == "sim" {
+	if opt.engine == engineSim {
 		m.door = simDoor{door}
 		return nil
 	}
@@ -249,7 +246,7 @@ func (m *rooms) openCompute(ctx context.Context, opt upOptions) error {
 		GuestFiles:   image.Trust(append(image.HostAuthorities(), m.ca.CertPEM())...),
 		DrainTimeout: time.Duration(m.config.Drain), Overcommit: m.config.Overcommit.Memory,
 	}
-	if opt.engine == "sim" {
+	if opt.engine == engineSim {
 		c.Images, c.RunDir, c.GuestFiles, c.Memory = simImages{c.Images}, "", nil, 1<<60
 		m.loops = append(m.loops, (&simAgents{engine: m.engine, hub: m.hub}).run)
 	}

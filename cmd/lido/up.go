@@ -13,6 +13,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
+// The engines.
+const (
+	engineRunc = "runc"
+	engineSim  = "sim"
+)
+
 type upOptions struct {
 	data, listen, config string
 	engine               string
@@ -44,17 +50,20 @@ authority, the admin account (admin.json in the data directory) and the image ca
 	cmd.Flags().StringVar(&opt.config, "config", "", "YAML configuration file (default lido.yaml in the data directory, if it is there)")
 	cmd.Flags().BoolVar(&opt.detach, "detach", false, "go to the background when ready")
 	cmd.Flags().BoolVar(&opt.dryRun, "dry-run", false, "list the changes to the host and make none")
-	cmd.Flags().StringVar(&opt.engine, "engine", "runc", "what makes machines: runc, or sim (simulated, for trying out templates)")
+	cmd.Flags().StringVar(&opt.engine, "engine", engineRunc, "what makes machines: runc, or sim (simulated, for trying out templates)")
 	return cmd
 }
 
 func runUp(ctx context.Context, opt upOptions, out io.Writer) error {
+	if opt.engine != engineRunc && opt.engine != engineSim {
+		return fmt.Errorf("unknown engine %q: it is %s or %s", opt.engine, engineRunc, engineSim)
+	}
 	p, err := newPaths(opt.data)
 	if err != nil {
 		return err
 	}
 	if opt.dryRun {
-		return dryRun(out, p, opt)
+		return dryRun(ctx, out, p, opt)
 	}
 	ownModes()
 	if opt.detach {

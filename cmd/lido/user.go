@@ -84,7 +84,12 @@ func newUserAddCommand() *cobra.Command {
 }
 
 func newUserListCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "ls", Short: "List the accounts", Args: cobra.NoArgs}
+	cmd := &cobra.Command{
+		Use:     "ls",
+		Short:   "List the accounts",
+		Example: `  sudo lido user ls -o json`,
+		Args:    cobra.NoArgs,
+	}
 	data, output := dataFlag(cmd), outputFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var list identity.AccountList
@@ -105,7 +110,9 @@ func newUserPasswordCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "passwd NAME",
 		Short: "Give an account a new password; what it is signed in with becomes void",
-		Args:  cobra.ExactArgs(1),
+		Example: `  sudo lido user passwd alice
+  sudo lido user passwd alice --password-stdin < password`,
+		Args: cobra.ExactArgs(1),
 	}
 	data := dataFlag(cmd)
 	cmd.Flags().BoolVar(&stdin, "password-stdin", false, "read the password from standard input")
@@ -127,7 +134,12 @@ func newUserPasswordCommand() *cobra.Command {
 }
 
 func newUserRemoveCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "rm NAME", Short: "Remove an account", Args: cobra.ExactArgs(1)}
+	cmd := &cobra.Command{
+		Use:     "rm NAME",
+		Short:   "Remove an account",
+		Example: `  sudo lido user rm alice`,
+		Args:    cobra.ExactArgs(1),
+	}
 	data := dataFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return callAccounts(cmd, *data, http.MethodDelete, args[0], "", nil, nil)

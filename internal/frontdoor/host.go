@@ -196,16 +196,18 @@ func forgetProxies(transit netlink.Link) error {
 	return nil
 }
 
+// HasDocker tells whether Docker's chain for the rules of others is there.
+func HasDocker(ctx context.Context) bool {
+	return exec.CommandContext(ctx, "iptables", "-w", "-n", "-L", "DOCKER-USER").Run() == nil
+}
+
 // answerDocker lets lido's traffic through Docker's forward policy (drop) by the chain Docker keeps for that purpose.
 // Without Docker it does nothing.
 func (d *Door) answerDocker(ctx context.Context) error {
-	tool, err := exec.LookPath("iptables")
-	if err != nil {
+	if !HasDocker(ctx) {
 		return nil
 	}
-	if exec.CommandContext(ctx, tool, "-w", "-n", "-L", "DOCKER-USER").Run() != nil {
-		return nil
-	}
+	const tool = "iptables"
 	links := "ld" + d.tag + "+"
 	var errs []error
 	for _, side := range []string{"-i", "-o"} {
