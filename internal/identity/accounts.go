@@ -33,7 +33,7 @@ type AccountList struct {
 }
 
 func (s *Service) serveAccounts(w http.ResponseWriter, r *http.Request) {
-	caller, err := s.AuthenticateFor(r, s.managementAudience)
+	caller, err := s.authenticate(r)
 	if err != nil {
 		s.answerAccounts(w, 0, nil, err)
 		return

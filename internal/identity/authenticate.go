@@ -3,8 +3,10 @@ package identity
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,8 +19,13 @@ import (
 // Authenticate says who sent a request to Resource Manager. The error is an *arm.Error with status 401 when the token
 // is missing, forged, expired, for something else, or its account is gone; any other error is a failure of the store.
 func (s *Service) Authenticate(r *http.Request) (arm.Caller, error) {
-	rec, err := s.AuthenticateFor(r, s.managementAudience)
+	rec, err := s.authenticate(r)
 	return arm.Caller{Name: rec.PrincipalName(), ObjectID: rec.ID, TenantID: s.tenant}, err
+}
+
+// authenticate takes a token for Resource Manager.
+func (s *Service) authenticate(r *http.Request) (Account, error) {
+	return s.AuthenticateFor(r, func(audience string) bool { return forManagement(audience, r.Host) })
 }
 
 // AuthenticateFor is Authenticate for another service: audience says whether a token's audience is good for it.
@@ -71,21 +78,24 @@ func (r Role) allows(action string) bool {
 	return r == Owner || (r == Reader && strings.HasSuffix(strings.ToLower(action), "/read"))
 }
 
-// managementAudience accepts what clients ask for when they want Resource Manager: this server's own URL by whatever
-// name, or Azure's. A token for storage, secrets or the directory is for those alone.
-func (s *Service) managementAudience(aud string) bool {
-	u, err := url.Parse(aud)
-	if err != nil || u.Scheme != "https" || u.Hostname() == "" {
+// azureManagement are Azure's own names of Resource Manager, which SDKs ask a token for when nobody tells them of another.
+var azureManagement = strings.Fields("management.azure.com management.core.windows.net management.usgovcloudapi.net " +
+	"management.core.usgovcloudapi.net management.chinacloudapi.cn management.core.chinacloudapi.cn")
+
+// forManagement accepts what clients ask for when they want Resource Manager: this server by the name that the request
+// calls it, or Azure's. A token for anything else is for that alone, and whoever was shown it must not use it here.
+func forManagement(audience, host string) bool {
+	u, err := url.Parse(audience)
+	if err != nil || u.Scheme != "https" || u.Hostname() == "" || strings.Trim(u.Path, "/") != "" {
 		return false
 	}
-	host := strings.ToLower(u.Hostname())
-	if strings.HasPrefix(host, "management.") {
-		return true
+	return slices.Contains(azureManagement, strings.ToLower(u.Hostname())) || strings.EqualFold(withPort(u.Host), withPort(host))
+}
+
+// withPort adds the port of https where none is said.
+func withPort(host string) string {
+	if _, _, err := net.SplitHostPort(host); err == nil {
+		return host
 	}
-	for _, other := range []string{"storage.azure.com", "vault.azure.net", "graph.microsoft.com", "graph.windows.net", s.cloud.VaultSuffix, s.cloud.StorageSuffix} {
-		if other != "" && (host == other || strings.HasSuffix(host, "."+other)) {
-			return false
-		}
-	}
-	return strings.Trim(u.Path, "/") == ""
+	return net.JoinHostPort(strings.Trim(host, "[]"), "443")
 }

@@ -229,9 +229,41 @@ func TestRefusedTokens(t *testing.T) {
 	if _, err := b.authenticate(body["access_token"].(string)); codeOf(err) != "InvalidAuthenticationTokenAudience" {
 		t.Errorf("token for storage: %v", err)
 	}
+	_, body = b.form("127.0.0.1", "/adfs/oauth2/token", "grant_type", "password", "client_id", "cli", "username", "ada", "password", "correct horse", "scope", "https://wiki.lab.example/.default")
+	if _, err := b.authenticate(body["access_token"].(string)); codeOf(err) != "InvalidAuthenticationTokenAudience" {
+		t.Errorf("token for another service: %v", err)
+	}
 	b.pass(accessLife + time.Second)
 	if _, err := b.authenticate(good); codeOf(err) != "ExpiredAuthenticationToken" {
 		t.Errorf("expired token: %v", err)
+	}
+}
+
+func TestForManagement(t *testing.T) {
+	for _, c := range []struct {
+		audience, host string
+		want           bool
+	}{
+		{"https://lido.test:8443", "lido.test:8443", true},
+		{"https://LIDO.test:8443/", "lido.test:8443", true},
+		{"https://lido.test", "lido.test:443", true},
+		{"https://[::1]:8443", "[::1]:8443", true},
+		{"https://management.azure.com", "lido.test:8443", true},
+		{"https://management.core.windows.net/", "lido.test:8443", true},
+		{"https://lido.test:9443", "lido.test:8443", false},
+		{"https://other.test:8443", "lido.test:8443", false},
+		{"https://management.evil.example", "lido.test:8443", false},
+		{"https://management.azure.com.evil.example", "lido.test:8443", false},
+		{"https://storage.azure.com", "lido.test:8443", false},
+		{"https://pool.vault.lido.internal:8443", "lido.test:8443", false},
+		{"http://lido.test:8443", "lido.test:8443", false},
+		{"https://lido.test:8443/sub", "lido.test:8443", false},
+		{"04b07795-8ddb-461a-bbee-02f9e1bf7b46", "lido.test:8443", false},
+		{"", "", false},
+	} {
+		if got := forManagement(c.audience, c.host); got != c.want {
+			t.Errorf("%q at %q: %v", c.audience, c.host, got)
+		}
 	}
 }
 
