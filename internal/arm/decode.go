@@ -65,7 +65,10 @@ func kindName(t reflect.Type) string {
 	case reflect.Map, reflect.Struct:
 		return "an object"
 	}
-	return "a number"
+	if t.Kind() == reflect.Float64 {
+		return "a number"
+	}
+	return "a whole number"
 }
 
 // mismatch returns the path of a value in a JSON text that does not fit the Go type it is for: the one that

@@ -24,11 +24,11 @@ func TestDecodeNamesThePath(t *testing.T) {
 	}
 	for _, c := range []struct{ in, target, text string }{
 		{`{"properties":{"subnets":[{},{"properties":{"addressPrefix":7}}]}}`, "properties.subnets[1].properties.addressPrefix", "is a number where a string is expected"},
-		{`{"properties":{"subnets":[{"properties":{"ports":[1,"2","hush"]}}]}}`, "properties.subnets[0].properties.ports[2]", "is a string where a number is expected"},
+		{`{"properties":{"subnets":[{"properties":{"ports":[1,"2","hush"]}}]}}`, "properties.subnets[0].properties.ports[2]", "is a string where a whole number is expected"},
 		{`{"properties":{"subnets":[{"properties":{"open":"hush"}}]}}`, "properties.subnets[0].properties.open", "is a string where a boolean"},
 		{`{"properties":{"subnets":[{"properties":{"labels":{"a":"x","b":[]}}}]}}`, "properties.subnets[0].properties.labels.b", "is an array where a string"},
 		{`{"properties":{"subnets":{}}}`, "properties.subnets", "is an object where an array"},
-		{`{"properties":{"count":1.5,"subnets":[]}}`, "properties.count", "is a number where a number"},
+		{`{"properties":{"count":1.5,"subnets":[]}}`, "properties.count", "is a number where a whole number"},
 		{`{"properties":[]}`, "properties", "is an array where an object"},
 		{`[]`, "", "the content is an array where an object"},
 		{`{"properties":`, "", "unexpected EOF"},

@@ -19,7 +19,7 @@ func (h *documents) remove(ctx context.Context, r *Request) (*Response, error) {
 		if err != nil {
 			return err
 		}
-		if err := precondition(r, d); err != nil {
+		if err := Precondition(r, d); err != nil {
 			return err
 		}
 		return h.removeDoc(ctx, tx, d, resp)

@@ -29,9 +29,12 @@ type Server struct {
 
 // New returns a server without types.
 func New(st *store.Store, box *secret.Box, access Access, log *slog.Logger) *Server {
-	s := &Server{Store: st, Box: box, Access: access, Log: log, Now: func() time.Time { return time.Now().UTC() }, types: map[string]*Type{}}
+	s := &Server{Store: st, Box: box, Access: access, Log: log, Now: now, types: map[string]*Type{}}
 	return s
 }
+
+// now is the time as documents keep it: an answer to a write shows the same as what is read later.
+func now() time.Time { return time.Now().UTC().Truncate(time.Microsecond) }
 
 // Register adds resource types. Two of one name are a mistake in the program.
 func (s *Server) Register(types ...Type) {

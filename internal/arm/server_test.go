@@ -132,6 +132,25 @@ func TestListPages(t *testing.T) {
 	}
 }
 
+func TestListTop(t *testing.T) {
+	s := newServer(t)
+	for i := range 3 {
+		put(t, s, fmt.Sprintf("/subscriptions/s/resourceGroups/G/providers/Test.Zoo/cages/c%d", i), `{"location":"local"}`, 201)
+	}
+	for query, want := range map[string]int{"$top=1": 1, "$top=3": 3, "$top=2000": 3, "$TOP=2": 2, "$top=0": -1, "$top=-1": -1, "$top=x": -1, "$top=": 3, "$top=1&$filter=name": 3} {
+		code, m, _ := call(t, s, "GET", "/subscriptions/s/providers/Test.Zoo/cages?"+strings.ReplaceAll(query, " ", "%20")+"&api-version=2021-05-01&x", "")
+		if want < 0 {
+			if e, _ := m["error"].(map[string]any); code != 400 || e["target"] != "$top" {
+				t.Errorf("%s: %d %v", query, code, m)
+			}
+			continue
+		}
+		if list, _ := m["value"].([]any); code != 200 || len(list) != want || m["nextLink"] != nil {
+			t.Errorf("%s: %d, %d of them, next %v", query, code, len(list), m["nextLink"])
+		}
+	}
+}
+
 func TestBodiesThatAreNoWish(t *testing.T) {
 	s := newServer(t)
 	for body, target := range map[string]string{

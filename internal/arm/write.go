@@ -91,7 +91,7 @@ func (h *documents) existing(tx *store.Tx, r *Request) (*store.Doc, error) {
 	if old != nil && old.Deleting {
 		return nil, Conflict("Conflict", "The resource '%s' is being deleted. Try again when it is gone.", r.ID.FullName())
 	}
-	if err := precondition(r, old); err != nil {
+	if err := Precondition(r, old); err != nil {
 		return nil, err
 	}
 	if old != nil {
@@ -134,7 +134,8 @@ func checkParent(tx *store.Tx, parent ID) error {
 	return nil
 }
 
-func precondition(r *Request, old *store.Doc) error {
+// Precondition checks If-Match and If-None-Match against what is stored; nil means that nothing is.
+func Precondition(r *Request, old *store.Doc) error {
 	fail := Errorf(http.StatusPreconditionFailed, "PreconditionFailed", "The condition '%s' set by the request is not satisfied: the resource has changed since it was read, or exists already. Read it again.", strings.TrimSpace(r.IfMatch+" "+r.IfNoneMatch))
 	if r.IfNoneMatch == "*" && old != nil {
 		return fail

@@ -29,8 +29,8 @@ func (m *Room) groupType() arm.Type {
 	}
 	t.Put = func(ctx context.Context, r *arm.Request) (*arm.Response, error) {
 		resp, err := put(ctx, r)
-		if e := (*arm.Error)(nil); errors.As(err, &e) && e.Code == "InvalidResourceLocation" {
-			e.Code = "InvalidResourceGroupLocation"
+		if e := (*arm.Error)(nil); errors.As(err, &e) && groupCodes[e.Code] != "" {
+			e.Code = groupCodes[e.Code]
 		}
 		return resp, err
 	}
@@ -38,6 +38,9 @@ func (m *Room) groupType() arm.Type {
 	t.Actions = map[string]arm.Handler{"exportTemplate": m.exportGroup}
 	return t
 }
+
+// groupCodes are the codes that groups have in place of other resources'.
+var groupCodes = map[string]string{"InvalidResourceLocation": "InvalidResourceGroupLocation", "InvalidResourceName": "InvalidResourceGroup"}
 
 func renderGroup(_ context.Context, _ *store.Tx, d *store.Doc, body map[string]any) error {
 	body["type"] = "Microsoft.Resources/resourceGroups"

@@ -26,7 +26,11 @@ func (m *Room) provider(namespace, subscription string) map[string]any {
 	if types == nil {
 		return nil
 	}
-	return map[string]any{"id": "/subscriptions/" + subscription + "/providers/" + name, "namespace": name,
+	id := "/providers/" + name
+	if subscription != "" {
+		id = "/subscriptions/" + subscription + id
+	}
+	return map[string]any{"id": id, "namespace": name,
 		"registrationState": "Registered", "registrationPolicy": "RegistrationFree", "resourceTypes": types}
 }
 
