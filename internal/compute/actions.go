@@ -148,7 +148,9 @@ func (r *Room) chosen(ctx context.Context, tx *store.Tx, setID arm.ID, ids []str
 		if i < 0 {
 			return nil, nil, arm.BadRequest(codeInvalid, "instanceIds", "The provided instanceId %s is not an active Virtual Machine Scale Set VM instanceId. 'az vmss list-instances' shows those that exist.", id)
 		}
-		out = append(out, docs[i])
+		if !slices.Contains(out, docs[i]) { // or naming one twice would count it twice
+			out = append(out, docs[i])
+		}
 	}
 	return f.doc, out, nil
 }
@@ -181,6 +183,11 @@ func (r *Room) deleteNamed(ctx context.Context, req *arm.Request, ids []string) 
 		set, docs, err := r.chosen(ctx, tx, setID, ids)
 		if err != nil {
 			return err
+		}
+		if !req.ID.IsCollection() && req.ID.Type() == TypeInstance {
+			if err := arm.Precondition(req, docs[0]); err != nil {
+				return err
+			}
 		}
 		a := action{Verb: "delete instances"}
 		fewer := 0

@@ -31,6 +31,13 @@ const (
 	codeNetwork       = "NetworkingInternalOperationError"
 )
 
+// The rules of scaleInPolicy.
+const (
+	scaleInDefault = "Default"
+	scaleInOldest  = "OldestVM"
+	scaleInNewest  = "NewestVM"
+)
+
 // The upgrade modes.
 const (
 	upgradeManual    = "Manual"
@@ -116,7 +123,7 @@ func (r *Room) admit(ctx context.Context, a *arm.Admission) error {
 	}
 	defaults(a, &s)
 	for _, check := range []func(*arm.Admission, *set) error{
-		r.checkSku, checkMode, checkProfile, r.checkImage, checkName, checkLogin, checkCustomData, checkExtensions, r.checkNetwork,
+		r.checkSku, checkMode, checkScaleIn, checkProfile, r.checkImage, checkName, checkLogin, checkCustomData, checkExtensions, r.checkNetwork,
 	} {
 		if err := check(a, &s); err != nil {
 			return err

@@ -53,6 +53,9 @@ func (r *Room) checkSku(a *arm.Admission, s *set) error {
 }
 
 func checkMode(a *arm.Admission, s *set) error {
+	if m := s.Properties.OrchestrationMode; m != "" && !strings.EqualFold(m, "Uniform") && !strings.EqualFold(m, "Flexible") {
+		return invalid("properties.orchestrationMode", "The value '%s' of parameter 'orchestrationMode' is invalid. It is one of Uniform, Flexible.", m)
+	}
 	for _, m := range []string{upgradeManual, upgradeAutomatic, upgradeRolling} {
 		if strings.EqualFold(s.Properties.UpgradePolicy.Mode, m) {
 			child(at(a.Body, "properties"), "upgradePolicy")["mode"] = m
@@ -76,6 +79,23 @@ func checkProfile(a *arm.Admission, s *set) error {
 	if at(a.Body, "properties", "virtualMachineProfile", "networkProfile") == nil || len(s.Properties.Profile.Network.Interfaces) == 0 {
 		return required(pathInterfaces)
 	}
+	for i, c := range s.Properties.Profile.Network.Interfaces {
+		if name, _ := c["name"].(string); name == "" {
+			return required(fmt.Sprintf("%s[%d].name", pathInterfaces, i))
+		}
+	}
+	return nil
+}
+
+// scaleInRules are the orders in which surplus instances may be chosen, as Azure spells them.
+var scaleInRules = []string{scaleInDefault, scaleInOldest, scaleInNewest}
+
+func checkScaleIn(_ *arm.Admission, s *set) error {
+	for i, rule := range s.Properties.ScaleIn.Rules {
+		if !slices.Contains(scaleInRules, rule) {
+			return invalid(fmt.Sprintf("properties.scaleInPolicy.rules[%d]", i), "The value '%s' of parameter 'scaleInPolicy.rules' is invalid. It is one of %s.", rule, strings.Join(scaleInRules, ", "))
+		}
+	}
 	return nil
 }
 
@@ -98,7 +118,7 @@ func (r *Room) checkImage(a *arm.Admission, s *set) error {
 		return invalid(pathImage, "Windows machines are not available: lido makes Linux machines only.")
 	}
 	if _, err := r.Images.Resolve(imageRef(i)); err != nil {
-		return arm.Errorf(http.StatusNotFound, "PlatformImageNotFound", "The platform image '%s:%s:%s:%s' is not available: %v.", i.Publisher, i.Offer, i.SKU, i.Version, err).At(pathImage)
+		return arm.Errorf(http.StatusNotFound, "PlatformImageNotFound", "The platform image '%s' is not available: %v.", i, err).At(pathImage)
 	}
 	return nil
 }

@@ -196,6 +196,9 @@ func (c *controller) readSet(s *snapshot) error {
 	v := &s.view
 	v.Deleting, v.Generation, v.Settled = s.doc.Deleting, s.doc.Generation, s.status.Settled
 	v.Capacity, v.Next, v.Model = int(s.set.Sku.Capacity), s.status.Next, hash
+	if rules := s.set.Properties.ScaleIn.Rules; len(rules) > 0 {
+		v.ScaleIn = rules[0]
+	}
 	mode := s.set.Properties.UpgradePolicy.Mode
 	v.Automatic = mode == upgradeAutomatic || mode == upgradeRolling
 	if mode == upgradeRolling {

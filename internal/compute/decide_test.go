@@ -144,12 +144,16 @@ func TestLeastNeeded(t *testing.T) {
 		make(5, 0, func(v *instanceView) { v.Machine.State = machine.Stopped }),
 		make(6, 0, func(v *instanceView) { v.Wish.Protection = &protection{ScaleIn: true} }),
 	}
-	var got []int
-	for _, v := range leastNeeded(all, 7) {
-		got = append(got, v.Wish.Number)
-	}
-	if want := []int{4, 5, 2, 0, 3, 1}; !slices.Equal(got, want) {
-		t.Errorf("taken in the order %v, want %v", got, want)
+	for rule, want := range map[string][]int{
+		"": {4, 5, 2, 0, 3, 1}, scaleInDefault: {4, 5, 2, 0, 3, 1}, scaleInOldest: {4, 5, 0, 1, 2, 3}, scaleInNewest: {4, 5, 3, 2, 1, 0},
+	} {
+		var got []int
+		for _, v := range leastNeeded(all, 7, rule) {
+			got = append(got, v.Wish.Number)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: taken in the order %v, want %v", rule, got, want)
+		}
 	}
 }
 

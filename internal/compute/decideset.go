@@ -19,6 +19,7 @@ type setView struct {
 	Next       int
 	Model      string // hash
 	Automatic  bool   // instances follow the model by themselves
+	ScaleIn    string // rule by which surplus instances are chosen; empty means the default
 	Percent    int    // of the instances that may be upgraded at once; 0 means all
 	Instances  []*instanceView
 }
@@ -55,7 +56,7 @@ func decideSet(v *setView) setPlan {
 			p.Create = append(p.Create, v.Next+n)
 		}
 	case missing < 0:
-		p.Surplus = leastNeeded(active, -missing)
+		p.Surplus = leastNeeded(active, -missing, v.ScaleIn)
 	}
 	if v.Automatic {
 		p.Upgrade = upgrades(v, active, p.Surplus)
@@ -111,9 +112,10 @@ func isSettled(i *instanceView) bool {
 		(i.Status.ProvisioningState == arm.Succeeded || i.Status.ProvisioningState == arm.Failed)
 }
 
-// leastNeeded picks n instances to give up: those that failed, then those that don't run, then the ones with the
-// fewest sessions, the newest first among equals. Protected ones are not picked.
-func leastNeeded(active []*instanceView, n int) []*instanceView {
+// leastNeeded picks n instances to give up: those that failed, then those that don't run, then as the rule says: the
+// oldest, the newest, or by default the ones with the fewest sessions, the newest first among equals. Protected ones are
+// not picked.
+func leastNeeded(active []*instanceView, n int, rule string) []*instanceView {
 	var may []*instanceView
 	for _, i := range active {
 		if i.Wish.Protection == nil || !bool(i.Wish.Protection.ScaleIn) {
@@ -121,7 +123,15 @@ func leastNeeded(active []*instanceView, n int) []*instanceView {
 		}
 	}
 	slices.SortStableFunc(may, func(a, b *instanceView) int {
-		return cmp.Or(cmp.Compare(need(a), need(b)), cmp.Compare(max(a.Sessions, 0), max(b.Sessions, 0)), cmp.Compare(b.Wish.Number, a.Wish.Number))
+		newest := cmp.Compare(b.Wish.Number, a.Wish.Number)
+		byRule := cmp.Or(cmp.Compare(max(a.Sessions, 0), max(b.Sessions, 0)), newest)
+		switch rule {
+		case scaleInOldest:
+			byRule = -newest
+		case scaleInNewest:
+			byRule = newest
+		}
+		return cmp.Or(cmp.Compare(need(a), need(b)), byRule)
 	})
 	return may[:min(n, len(may))]
 }

@@ -199,7 +199,7 @@ func (r *Room) instanceExtension(ctx context.Context, req *arm.Request) (*arm.Re
 }
 
 func (r *Room) extensionsOfInstance(ctx context.Context, id arm.ID) ([]any, error) {
-	bodies, err := r.instances(ctx, id.Parent(), false)
+	bodies, err := r.instances(ctx, id.Parent(), false, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ func expands(req *arm.Request) bool {
 }
 
 func (r *Room) getInstance(ctx context.Context, req *arm.Request) (*arm.Response, error) {
-	bodies, err := r.instances(ctx, req.ID, expands(req))
+	bodies, err := r.instances(ctx, req.ID, expands(req), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -39,17 +39,21 @@ func (r *Room) getInstance(ctx context.Context, req *arm.Request) (*arm.Response
 }
 
 func (r *Room) listInstances(ctx context.Context, req *arm.Request) (*arm.Response, error) {
-	bodies, err := r.instances(ctx, req.ID, expands(req))
+	filter, err := parseInstanceFilter(req.Query.Get("$filter"))
+	if err != nil {
+		return nil, err
+	}
+	bodies, err := r.instances(ctx, req.ID, expands(req), filter)
 	if err != nil {
 		return nil, err
 	}
 	return arm.Page(bodies), nil
 }
 
-// instances renders the instance that id names, or all of its set in the order of their numbers.
-func (r *Room) instances(ctx context.Context, id arm.ID, views bool) ([]map[string]any, error) {
+// instances renders the instance that id names, or those of its set that pass the filter in the order of their numbers.
+func (r *Room) instances(ctx context.Context, id arm.ID, views bool, filter instanceFilter) ([]map[string]any, error) {
 	var out []map[string]any
-	machines, err := r.machinesFor(ctx, id, views)
+	machines, err := r.machinesFor(ctx, id, views || filter.needsView())
 	if err != nil {
 		return nil, err
 	}
@@ -68,8 +72,15 @@ func (r *Room) instances(ctx context.Context, id arm.ID, views bool) ([]map[stri
 			if err != nil {
 				return err
 			}
-			if views {
-				at(body, "properties")["instanceView"] = r.viewOf(rec, machines)
+			props := at(body, "properties")
+			if machines != nil {
+				props["instanceView"] = r.viewOf(rec, machines)
+			}
+			if !filter.passes(props) {
+				continue
+			}
+			if !views {
+				delete(props, "instanceView")
 			}
 			out = append(out, body)
 		}
@@ -196,6 +207,12 @@ func (r *Room) putInstance(ctx context.Context, req *arm.Request) (*arm.Response
 		d, err := tx.Get(req.ID.String())
 		if err != nil {
 			return instanceNotFound(err, req.ID)
+		}
+		if d.Deleting {
+			return arm.Conflict("Conflict", "The instance '%s' is being deleted.", req.ID.FullName())
+		}
+		if err := arm.Precondition(req, d); err != nil {
+			return err
 		}
 		return putWish(tx, d, r.Now(), func(w *wish) { w.Protection = sent.Properties.Protection })
 	})

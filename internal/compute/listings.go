@@ -89,7 +89,15 @@ func (r *Room) publicAddresses(ctx context.Context, req *arm.Request) (*arm.Resp
 }
 
 // setSkus lists the sizes that a set can be given.
-func (r *Room) setSkus(_ context.Context, _ *arm.Request) (*arm.Response, error) {
+func (r *Room) setSkus(ctx context.Context, req *arm.Request) (*arm.Response, error) {
+	set := setOf(req.ID)
+	err := r.Store.View(ctx, func(tx *store.Tx) error {
+		_, err := tx.Get(set.String())
+		return notFound(err, set)
+	})
+	if err != nil {
+		return nil, err
+	}
 	var out []map[string]any
 	for _, s := range r.available() {
 		out = append(out, map[string]any{"resourceType": TypeSet, "sku": map[string]any{"name": s.Name, "tier": "Standard"},

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -54,7 +56,7 @@ func TestSetLife(t *testing.T) {
 		t.Errorf("numbers are used again: %s", got)
 	}
 
-	_, _, h := l.call("POST", setPath+"/delete", `{"instanceIds":["0"]}`)
+	_, _, h := l.call("POST", setPath+"/delete", `{"instanceIds":["0","0"]}`)
 	l.succeed(h)
 	if got := ids(l.get(setPath + "/virtualMachines")); got != "5" {
 		t.Errorf("after deletion: %s", got)
@@ -69,6 +71,54 @@ func TestSetLife(t *testing.T) {
 		t.Errorf("GET after DELETE: %d", code)
 	}
 	l.empty()
+}
+
+func TestListInstances(t *testing.T) {
+	l := newLab(t, sim.Config{}, nil)
+	l.succeed(l.put(setPath, setBody(3, "")))
+	l.succeed(l.post(setPath+"/virtualMachines/1/poweroff", ""))
+	l.succeed(l.put(setPath, `{"location":"local","sku":{"name":"Standard_D4s_v3","tier":"Standard","capacity":4}}`))
+	l.succeed(l.post(setPath+"/manualupgrade", `{"instanceIds":["2"]}`))
+	for filter, want := range map[string]string{
+		"":                                       "0 1 2 3",
+		"properties/latestModelApplied eq true":  "2 3",
+		"properties/latestModelApplied eq false": "0 1",
+		"startswith(instanceView/statuses/code, 'PowerState') eq true":                                                   "0 1 2 3",
+		"startswith(instanceView/statuses/code,'PowerState/running') eq true":                                            "0 2 3",
+		"StartsWith(instanceView/statuses/code, 'powerstate/stopped') Eq True":                                           "1",
+		"startswith(instanceView/statuses/code, 'PowerState/running') eq true and properties/latestModelApplied eq true": "2 3",
+	} {
+		list := l.get(setPath + "/virtualMachines?$filter=" + url.QueryEscape(filter))
+		if got := ids(list); got != want {
+			t.Errorf("%s: %s, want %s", filter, got, want)
+		}
+		if at(values(list)[0], "properties")["instanceView"] != nil {
+			t.Errorf("%s: views are shown unasked", filter)
+		}
+	}
+	for _, bad := range []string{"name eq 'x'", "properties/latestModelApplied", "properties/latestModelApplied eq true or true"} {
+		if code, m, _ := l.call("GET", setPath+"/virtualMachines?$filter="+url.QueryEscape(bad), ""); code != 400 || at(m, "error")["target"] != "$filter" {
+			t.Errorf("%s: %d %v", bad, code, m)
+		}
+	}
+	if code, _, _ := l.call("GET", setPath+"-none/skus", ""); code != 404 {
+		t.Errorf("sizes of a set that is not there: %d", code)
+	}
+}
+
+func TestConditionsOnInstances(t *testing.T) {
+	l := newLab(t, sim.Config{}, nil)
+	l.succeed(l.put(setPath, setBody(1, "")))
+	for _, method := range []string{"PUT", "DELETE"} {
+		r := httptest.NewRequest(method, setPath+"/virtualMachines/0?api-version=2022-11-01", strings.NewReader("{}"))
+		r.Header.Set("If-Match", "other")
+		r.Header.Set("Authorization", "Bearer x")
+		w := httptest.NewRecorder()
+		l.server.ServeHTTP(w, r)
+		if w.Code != 412 {
+			t.Errorf("%s of an instance that has changed: %d %s", method, w.Code, w.Body)
+		}
+	}
 }
 
 // empty checks that nothing is left of any set.

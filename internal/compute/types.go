@@ -59,6 +59,9 @@ type setProperties struct {
 	AutomaticRepairs struct {
 		Enabled arm.Bool `json:"enabled"`
 	} `json:"automaticRepairsPolicy"`
+	ScaleIn struct {
+		Rules []string `json:"rules"`
+	} `json:"scaleInPolicy"`
 	Overprovision arm.Bool `json:"overprovision"`
 	Profile       profile  `json:"virtualMachineProfile"`
 }
@@ -93,6 +96,13 @@ type imageReference struct {
 
 	SharedGalleryImageID    string `json:"sharedGalleryImageId,omitempty"`
 	CommunityGalleryImageID string `json:"communityGalleryImageId,omitempty"`
+}
+
+func (i imageReference) String() string {
+	if i.ID != "" {
+		return i.ID
+	}
+	return strings.Join([]string{i.Publisher, i.Offer, i.SKU, string(i.Version)}, ":")
 }
 
 type osProfile struct {
