@@ -17,8 +17,22 @@ var (
 	comparison = regexp.MustCompile(`(?i)^\s*\(?\s*([A-Za-z/.]+)\s+(eq|ne)\s+'((?:[^']|'')*)'\s*\)?\s*$`)
 	substring  = regexp.MustCompile(`(?i)^\s*substringof\(\s*'((?:[^']|'')*)'\s*,\s*([A-Za-z/.]+)\s*\)\s*$`)
 	startsWith = regexp.MustCompile(`(?i)^\s*startswith\(\s*([A-Za-z/.]+)\s*,\s*'((?:[^']|'')*)'\s*\)\s*$`)
-	conjuction = regexp.MustCompile(`(?i)\s+and\s+`)
+	// quotedOrAnd finds where a filter can be cut: at an "and" that stands in no quotes.
+	quotedOrAnd = regexp.MustCompile(`(?i)'(?:[^']|'')*'|\s+and\s+`)
 )
+
+// conjuncts cuts a filter into the comparisons that "and" joins.
+func conjuncts(s string) []string {
+	var parts []string
+	from := 0
+	for _, at := range quotedOrAnd.FindAllStringIndex(s, -1) {
+		if s[at[0]] == '\'' {
+			continue
+		}
+		parts, from = append(parts, s[from:at[0]]), at[1]
+	}
+	return append(parts, s[from:])
+}
 
 // parseFilter reads a $filter of comparisons joined by "and", which is what clients send to lists of resources.
 func parseFilter(s string) ([]condition, error) {
@@ -26,7 +40,7 @@ func parseFilter(s string) ([]condition, error) {
 		return nil, nil
 	}
 	var all []condition
-	for _, part := range conjuction.Split(s, -1) {
+	for _, part := range conjuncts(s) {
 		unquote := func(v string) string { return strings.ReplaceAll(v, "''", "'") }
 		if f := comparison.FindStringSubmatch(part); f != nil {
 			all = append(all, condition{strings.ToLower(f[1]), strings.ToLower(f[2]), unquote(f[3])})
