@@ -24,6 +24,7 @@ type server struct {
 	control net.Listener
 	since   time.Time
 	lock    *os.File
+	servers []*http.Server
 
 	ctx  context.Context // ends when the server is to stop
 	stop context.CancelFunc
@@ -84,6 +85,7 @@ func (s *server) serve(h *http.Server, l net.Listener, withTLS bool) {
 		h.TLSConfig.MinVersion = tls.VersionTLS12
 		l = tls.NewListener(l, h.TLSConfig)
 	}
+	s.servers = append(s.servers, h)
 	s.wg.Go(func() {
 		if err := h.Serve(l); err != nil && !errors.Is(err, net.ErrClosed) && !errors.Is(err, http.ErrServerClosed) {
 			s.log.Error("serving ended", "err", err)
@@ -124,9 +126,10 @@ func (s *server) Wait() { <-s.ctx.Done() }
 func (s *server) Close() error {
 	s.stop()
 	var errs []error
+	s.answerLast()
 	for _, l := range []net.Listener{s.tls, s.control} {
 		if l != nil {
-			errs = append(errs, l.Close())
+			l.Close() // where serving had not begun
 		}
 	}
 	s.wg.Wait()
@@ -135,6 +138,24 @@ func (s *server) Close() error {
 	}
 	errs = append(errs, s.lock.Close())
 	return errors.Join(errs...)
+}
+
+// lastAnswers is how long requests that are under way may still take when the server stops.
+const lastAnswers = 2 * time.Second
+
+// answerLast takes no new requests and lets those under way be answered; what waits for longer is cut.
+func (s *server) answerLast() {
+	ctx, cancel := context.WithTimeout(context.Background(), lastAnswers)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, h := range s.servers {
+		wg.Go(func() {
+			if h.Shutdown(ctx) != nil {
+				h.Close()
+			}
+		})
+	}
+	wg.Wait()
 }
 
 func hostOf(addr string) string {
