@@ -37,6 +37,7 @@ func (e *mountError) Error() string { return e.text }
 var (
 	errMountDenied  = &mountError{http.StatusForbidden, "mount error(13): Permission denied"}
 	errMountMissing = &mountError{http.StatusNotFound, "mount error(2): No such file or directory"}
+	errMountBusy    = &mountError{http.StatusConflict, "mount error(16): Device or resource busy"}
 	errMountInvalid = &mountError{http.StatusBadRequest, "mount error(22): Invalid argument"}
 )
 
@@ -109,7 +110,11 @@ func (r *Room) mount(ctx context.Context, g guest, form url.Values) error {
 		}
 	}
 	r.Log.Info("mount a share", "instance", g.instance, "account", m.account, "share", m.share, "at", m.target)
-	return r.Engine.Mount(ctx, g.machine, machine.Mount{Source: dir, Target: m.target, ReadOnly: m.readOnly})
+	err = r.Engine.Mount(ctx, g.machine, machine.Mount{Source: dir, Target: m.target, ReadOnly: m.readOnly})
+	if errors.Is(err, machine.ErrMounted) {
+		return errMountBusy
+	}
+	return err
 }
 
 // authorize returns the directory that a request is for, if its key is right.

@@ -20,6 +20,7 @@ var (
 	ErrNotFound   = errors.New("no such machine")
 	ErrNotRunning = errors.New("machine is not running")
 	ErrExists     = errors.New("machine exists with another specification")
+	ErrMounted    = errors.New("something else is mounted there; unmount that first")
 )
 
 // GuestDir is where a machine finds the directory that Spec.HostDir names.
@@ -45,7 +46,8 @@ type Engine interface {
 	// It is cut when ctx ends. What must outlive the caller is started through the machine's own init (systemd-run).
 	Exec(ctx context.Context, id string, cmd Command) (exitCode int, err error)
 	// Mount puts a directory of the host into a machine, now if it runs and again at each start, until Unmount.
-	// Mounting the same source at the same target again does nothing.
+	// Mounting the same source at the same target again does nothing; another one is ErrMounted, unless the machine has
+	// itself unmounted what was there.
 	Mount(ctx context.Context, id string, m Mount) error
 	// Unmount takes a mount away by its target.
 	Unmount(ctx context.Context, id string, target string) error

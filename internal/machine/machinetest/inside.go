@@ -3,6 +3,7 @@ package machinetest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,8 +60,9 @@ func testMountRefused(b *bed) {
 		}
 	}
 	b.must(b.Mount(b.ctx, "m1", machine.Mount{Source: b.Dir(b.t), Target: "/mnt/a"}))
-	if err := b.Mount(b.ctx, "m1", machine.Mount{Source: b.Dir(b.t), Target: "/mnt/a"}); err == nil {
-		b.t.Error("mounted another directory over a mount")
+	other := machine.Mount{Source: b.Dir(b.t), Target: "/mnt/a"}
+	if err := b.Mount(b.ctx, "m1", other); !errors.Is(err, machine.ErrMounted) {
+		b.t.Errorf("another directory over a mount: %v, want ErrMounted", err)
 	}
 	if b.Real {
 		if err := b.Mount(b.ctx, "m1", machine.Mount{Source: "/nowhere/at/all", Target: "/mnt/b"}); err == nil {
@@ -69,6 +71,14 @@ func testMountRefused(b *bed) {
 	}
 	if got := b.info("m1").Mounts; len(got) != 1 {
 		b.t.Errorf("mounts after refusals: %s", describe(got))
+	}
+	if b.Real { // what the machine has unmounted is in nobody's way
+		b.sh("m1", "umount /mnt/a")
+		b.must(b.Mount(b.ctx, "m1", other))
+		b.sh("m1", "touch /mnt/a/other")
+		if got := b.info("m1").Mounts; len(got) != 1 || got[0] != other {
+			b.t.Errorf("mounts after the machine's own unmounting: %s", describe(got))
+		}
 	}
 }
 

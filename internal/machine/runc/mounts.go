@@ -27,7 +27,11 @@ func (e *Engine) Mount(_ context.Context, id string, m machine.Mount) error {
 	m.Target = path.Clean(m.Target)
 	at := slices.IndexFunc(b.rec.Mounts, func(o machine.Mount) bool { return o.Target == m.Target })
 	if at >= 0 && b.rec.Mounts[at] != m {
-		return fmt.Errorf("machine %q: %s is taken by %s; unmount that first", id, m.Target, b.rec.Mounts[at].Source)
+		if err := b.stillMounted(b.rec.Mounts[at]); err != nil {
+			return fmt.Errorf("machine %q: %w", id, err)
+		}
+		b.rec.Mounts = slices.Delete(b.rec.Mounts, at, at+1)
+		at = -1
 	}
 	if at < 0 {
 		b.rec.Mounts = append(b.rec.Mounts, m)
@@ -45,6 +49,34 @@ func (e *Engine) Mount(_ context.Context, id string, m machine.Mount) error {
 		return errors.Join(fmt.Errorf("machine %q: %w", id, err), e.save(&b.rec))
 	}
 	return nil
+}
+
+// stillMounted is ErrMounted unless the machine runs and has unmounted m by itself, of which the record knows nothing.
+func (b *box) stillMounted(m machine.Mount) error {
+	taken := fmt.Errorf("%s at %s: %w", m.Source, m.Target, machine.ErrMounted)
+	if b.run == nil {
+		return taken
+	}
+	return onThread(func() error {
+		source, err := unix.Open(m.Source, unix.O_PATH|unix.O_CLOEXEC, 0)
+		if errors.Is(err, unix.ENOENT) { // of what was removed nothing is left to lose
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("look at %s: %w", m.Source, err)
+		}
+		defer unix.Close(source)
+		return enter(b.rec.Init, func() error {
+			there, err := mounted(source, m.Target)
+			if errors.Is(err, unix.ENOENT) {
+				return nil
+			}
+			if there {
+				err = taken
+			}
+			return err
+		})
+	})
 }
 
 // Unmount takes a mount away.

@@ -257,7 +257,7 @@ func (e *Engine) Mount(_ context.Context, id string, m machine.Mount) error {
 	m.Target = path.Clean(m.Target)
 	for _, o := range b.get().Mounts {
 		if o.Target == m.Target && o != m {
-			return fmt.Errorf("machine %q: %s is taken by %s; unmount that first", id, m.Target, o.Source)
+			return fmt.Errorf("machine %q: %s at %s: %w", id, o.Source, m.Target, machine.ErrMounted)
 		}
 		if o == m {
 			return nil
