@@ -42,6 +42,7 @@ func TestRefusals(t *testing.T) {
 		"windows":            {with(t, `"adminUsername"`, `"windowsConfiguration":{},"adminUsername"`), 400, codeInvalid, pathOS + ".windowsConfiguration"},
 		"no user":            {with(t, `"adminUsername":"dsvmuser",`, ``), 400, codeInvalid, pathOS + ".adminUsername"},
 		"user root":          {with(t, `"dsvmuser"`, `"root"`), 400, codeInvalid, pathOS + ".adminUsername"},
+		"user with a digit":  {with(t, `"dsvmuser"`, `"1user"`), 400, codeInvalid, pathOS + ".adminUsername"},
 		"user with a colon":  {with(t, `"dsvmuser"`, `"a:b"`), 400, codeInvalid, pathOS + ".adminUsername"},
 		"simple password":    {with(t, "Hush-hush-1", "hushhush"), 400, codeInvalid, pathOS + ".adminPassword"},
 		"short password":     {with(t, "Hush-hush-1", "Hu-1"), 400, codeInvalid, pathOS + ".adminPassword"},

@@ -133,7 +133,7 @@ func checkName(_ *arm.Admission, s *set) error {
 }
 
 var (
-	userName = regexp.MustCompile(`^[a-z_][a-z0-9_-]*$`)
+	userName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_-]*$`)
 	// badUsers are the names that Azure refuses, and those that systems have already.
 	badUsers = strings.Fields("administrator admin user user1 test user2 test1 user3 admin1 1 123 a actuser adm admin2 aspnet backup console david guest john owner root server sql support support_388945a0 sys test2 test3 user4 user5 " +
 		"daemon bin sync games man lp mail news uucp proxy www-data list irc gnats nobody sshd systemd-network systemd-resolve messagebus")
@@ -151,7 +151,7 @@ func checkLogin(a *arm.Admission, s *set) error {
 	case slices.Contains(badUsers, strings.ToLower(name)):
 		return invalid(pathOS+".adminUsername", "The Admin Username specified is not allowed.")
 	case len(name) > 32 || !userName.MatchString(name):
-		return invalid(pathOS+".adminUsername", "The Admin Username '%s' is invalid. It has 1 to 32 lower-case letters, digits, '-' and '_', and begins with a letter or '_'.", name)
+		return invalid(pathOS+".adminUsername", "The Admin Username '%s' is invalid. It has 1 to 32 letters, digits, '-' and '_', and begins with a letter or '_'.", name)
 	}
 	keys := os.Linux.SSH.PublicKeys
 	if err := checkKeys(keys, name); err != nil {

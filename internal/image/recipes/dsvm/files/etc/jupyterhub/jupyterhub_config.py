@@ -4,6 +4,8 @@ import os
 import pwd
 import subprocess
 
+from jupyterhub.auth import PAMAuthenticator
+
 c = get_config()  # noqa: F821
 
 STATE = "/var/lib/jupyterhub"
@@ -21,8 +23,16 @@ c.JupyterHub.db_url = f"sqlite:///{STATE}/jupyterhub.sqlite"
 c.JupyterHub.cookie_secret_file = f"{STATE}/cookie_secret"
 c.JupyterHub.cleanup_servers = False
 
+
+class MachineAuthenticator(PAMAuthenticator):
+    """Accounts are called as in the machine: capitals are others than small letters."""
+
+    def normalize_username(self, username):
+        return username
+
+
 # Who may come in: everyone who may log in to the machine. Its administrators are the hub's.
-c.JupyterHub.authenticator_class = "pam"
+c.JupyterHub.authenticator_class = MachineAuthenticator
 c.Authenticator.allow_all = True
 c.PAMAuthenticator.service = "jupyterhub"
 c.PAMAuthenticator.admin_groups = {"sudo"}
