@@ -21,8 +21,12 @@ func (t table) dates() {
 	t.special("newGuid", 0, 0, fnNewGUID)
 }
 
-// compactDate is the form of utcNow when it is given no other.
-const compactDate = "yyyyMMddTHHmmssZ"
+// compactDate is the form of utcNow when it is given no other, englishDate that in which dateTimeAdd answers when it is given
+// none and its base is not in ISO 8601.
+const (
+	compactDate = "yyyyMMddTHHmmssZ"
+	englishDate = "M/d/yyyy h:mm:ss tt"
+)
 
 func fnUtcNow(e *env, x *call) (Value, error) {
 	if !e.defaults {
@@ -42,16 +46,16 @@ func fnUtcNow(e *env, x *call) (Value, error) {
 // dateForms are the forms of dates that are read, with the form that dateTimeAdd answers in.
 var dateForms = []struct{ layout, out string }{
 	{"20060102T150405Z", compactDate},
-	{"2006-01-02 15:04:05Z", "G"},
+	{"2006-01-02 15:04:05Z", englishDate},
 	{time.RFC3339Nano, "yyyy-MM-ddTHH:mm:ssZ"},
 	{"2006-01-02T15:04:05", "yyyy-MM-ddTHH:mm:ss"},
-	{"2006-01-02 15:04:05", "G"},
-	{"2006-01-02 15:04:05Z07:00", "G"},
+	{"2006-01-02 15:04:05", englishDate},
+	{"2006-01-02 15:04:05Z07:00", englishDate},
 	{"2006-01-02T15:04Z07:00", "yyyy-MM-ddTHH:mmZ"},
 	{"2006-01-02", "yyyy-MM-dd"},
-	{"1/2/2006 3:04:05 PM", "G"},
-	{"1/2/2006 15:04:05", "G"},
-	{"1/2/2006", "d"},
+	{"1/2/2006 3:04:05 PM", englishDate},
+	{"1/2/2006 15:04:05", englishDate},
+	{"1/2/2006", "M/d/yyyy"},
 	{time.RFC1123, "R"},
 }
 

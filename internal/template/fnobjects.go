@@ -45,14 +45,14 @@ func fnCreateObject(e *env, x *call) (Value, error) {
 	return b.value(), nil
 }
 
-// fnItems lists the members in the order of their names.
+// fnItems lists the members in the order of their names, as the language compares strings.
 func fnItems(a []Value) (Value, error) {
 	o := a[0].obj
 	items := make([]Value, len(o.keys))
 	for i, key := range o.keys {
 		items[i] = ObjectOf("key", StringValue(key), "value", o.vals[i])
 	}
-	sort.SliceStable(items, func(i, j int) bool { return items[i].At("key").s < items[j].At("key").s })
+	sort.SliceStable(items, func(i, j int) bool { return collate(items[i].At("key").s, items[j].At("key").s) < 0 })
 	return ArrayValue(items), nil
 }
 

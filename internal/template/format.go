@@ -67,7 +67,10 @@ func formatItem(item string, args []Value) (string, error) {
 }
 
 func formatValue(v Value, spec string) string {
-	if spec == "" || !v.isNumber() {
+	switch {
+	case v.kind == Array || v.kind == Object:
+		return string(v.appendQuoted(nil, '\''))
+	case spec == "" || !v.isNumber():
 		return v.text()
 	}
 	if strings.ContainsAny(spec[:1], "0#") {

@@ -94,6 +94,10 @@ var functionCases = []struct{ name, expression, want string }{
 	{"dateTimeAdd with format", "[dateTimeAdd('2020-04-07 14:53:14Z', 'PT1H30M', 'yyyy-MM-ddTHH:mm:ssZ')]", `"2020-04-07T16:23:14Z"`},
 	{"dateTimeAdd in the base's form", "[dateTimeAdd('20200407T145314Z', 'P1M')]", `"20200507T145314Z"`},
 	{"dateTimeAdd at the month's end", "[dateTimeAdd('2024-01-31T00:00:00Z', 'P1M')]", `"2024-02-29T00:00:00Z"`},
+	{"a date of one form", "[dateTimeAdd('2019-03-04T17:53:18Z', 'P1D', 'd')]", `"03/05/2019"`},
+	{"a date in words", "[dateTimeAdd('2019-03-04T17:53:18Z', 'P1D', 'F')]", `"Tuesday, 05 March 2019 17:53:18"`},
+	{"a time of one form", "[dateTimeAdd('2019-03-04T17:53:18Z', 'PT10M', 't')]", `"18:03"`},
+	{"a date of its own form", "[dateTimeAdd('2019-03-04T17:53:18Z', 'P1D', 'M d')]", `"3 5"`},
 	{"dateTimeFromEpoch", "[dateTimeFromEpoch(1683040573)]", `"2023-05-02T15:16:13Z"`},
 	{"dateTimeToEpoch", "[dateTimeToEpoch('2023-05-02T15:16:13Z')]", `1683040573`},
 	// deployment
@@ -132,6 +136,7 @@ var functionCases = []struct{ name, expression, want string }{
 	// objects
 	{"createObject", "[createObject('intProp', 1, 'objectProp', createObject('key1', 'value1'))]", `{"intProp":1,"objectProp":{"key1":"value1"}}`},
 	{"items in order", "[items(json('{\"item002\":{\"n\":2},\"item001\":{\"n\":1}}'))]", `[{"key":"item001","value":{"n":1}},{"key":"item002","value":{"n":2}}]`},
+	{"items in order, whatever their case", "[map(items(json('{\"gKey\":1,\"aKey\":2,\"1Key\":3,\"GKey\":4,\"AKey\":5,\"4Key\":6}')), lambda('i', lambdaVariables('i').key))]", `["1Key","4Key","aKey","AKey","gKey","GKey"]`},
 	{"objectKeys", "[objectKeys(json('{\"a\":1,\"b\":2}'))]", `["a","b"]`},
 	{"shallowMerge", "[shallowMerge(createArray(json('{\"a\":{\"x\":1}}'), json('{\"a\":{\"y\":2}}')))]", `{"a":{"y":2}}`},
 	{"json array", "[json('[1,2,3]')]", `[1,2,3]`},
@@ -208,6 +213,8 @@ var functionCases = []struct{ name, expression, want string }{
 	{"guid's form", "[length(guid('a'))]", `36`},
 	{"any", "[any(createArray(1))]", `[1]`},
 	{"format, fixed digits", "[format('{0:D5}|{1:F2}|{2:X}|{3,6}|{4,-6}|', 42, 3, 255, 'ab', 'cd')]", `"00042|3.00|FF|    ab|cd    |"`},
+	{"format, objects and arrays in single quotes", "[format('>{0}<>{1}<', createArray(true(), 2893, 'abc'), createObject('a', 'b', '!c', 2))]", `">[true,2893,'abc']<>{'a':'b','!c':2}<"`},
+	{"format, single quotes inside of them", "[format('{0}', createObject('it''s', '\"x\"'))]", `"{'it\\'s':'\"x\"'}"`},
 	{"format, a date's text is left alone", "[format('{0}', '2020-01-01T00:00:00Z')]", `"2020-01-01T00:00:00Z"`},
 	{"format, booleans and nothing", "[format('{0} {1}', true(), null())]", `"True "`},
 	{"string of a boolean", "[string(true())]", `"True"`},

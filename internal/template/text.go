@@ -4,19 +4,19 @@ import "unicode/utf8"
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends s as a JSON string, escaping no more than JSON asks for.
-func appendString(b []byte, s string) []byte {
-	b = append(b, '"')
+// appendQuotedString appends s as a JSON string in quotes of either kind, escaping no more than JSON asks for.
+func appendQuotedString(b []byte, s string, quote byte) []byte {
+	b = append(b, quote)
 	from := 0
 	for i := 0; i < len(s); i++ {
 		c := s[i]
-		if c >= 0x20 && c != '"' && c != '\\' {
+		if c >= 0x20 && c != quote && c != '\\' {
 			continue
 		}
 		b = append(b, s[from:i]...)
 		from = i + 1
 		switch c {
-		case '"', '\\':
+		case quote, '\\':
 			b = append(b, '\\', c)
 		case '\n':
 			b = append(b, '\\', 'n')
@@ -28,7 +28,7 @@ func appendString(b []byte, s string) []byte {
 			b = append(b, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
 		}
 	}
-	return append(append(b, s[from:]...), '"')
+	return append(append(b, s[from:]...), quote)
 }
 
 // utf16Len is how many UTF-16 units s has: the language counts characters as .NET does.

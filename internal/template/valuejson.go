@@ -6,7 +6,10 @@ import (
 )
 
 // AppendJSON appends v as JSON without white space. What is unknown is written as null.
-func (v Value) AppendJSON(b []byte) []byte {
+func (v Value) AppendJSON(b []byte) []byte { return v.appendQuoted(b, '"') }
+
+// appendQuoted is AppendJSON with strings and names in the quotes given.
+func (v Value) appendQuoted(b []byte, quote byte) []byte {
 	switch v.kind {
 	case Bool:
 		return strconv.AppendBool(b, v.n != 0)
@@ -15,14 +18,14 @@ func (v Value) AppendJSON(b []byte) []byte {
 	case Float:
 		return append(b, v.s...)
 	case String:
-		return appendString(b, v.s)
+		return appendQuotedString(b, v.s, quote)
 	case Array:
 		b = append(b, '[')
 		for i := range v.arr {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = v.arr[i].AppendJSON(b)
+			b = v.arr[i].appendQuoted(b, quote)
 		}
 		return append(b, ']')
 	case Object:
@@ -31,8 +34,8 @@ func (v Value) AppendJSON(b []byte) []byte {
 			if i > 0 {
 				b = append(b, ',')
 			}
-			b = append(appendString(b, key), ':')
-			b = v.obj.vals[i].AppendJSON(b)
+			b = append(appendQuotedString(b, key, quote), ':')
+			b = v.obj.vals[i].appendQuoted(b, quote)
 		}
 		return append(b, '}')
 	}
