@@ -37,12 +37,15 @@ func (e *env) copyValues(item *Node, name string, property bool) (Value, error) 
 	if err != nil {
 		return Value{}, err
 	}
-	items := make([]Value, count)
+	items, size := make([]Value, count), 0
 	for i := range items {
 		turn := *e
 		turn.loops = &loop{name: name, turn: i, property: property, outer: e.loops}
 		if items[i], err = turn.evalNode(item.Get("input")); err != nil {
 			return Value{}, err
+		}
+		if size += items[i].weight(); size > maxSize {
+			return Value{}, validationError(item, "The template 'copy' definition '%s' at line '%d' and column '%d' makes a value that is too large", name, item.Pos.Line, item.Pos.Col)
 		}
 	}
 	return ArrayValue(items), nil

@@ -25,11 +25,14 @@ type Error struct {
 func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
 // fault is a complaint of the evaluator that does not know yet where in the document it arose.
-type fault struct{ text string }
+type fault struct {
+	text  string
+	named bool // it says in which of the template's functions it arose
+}
 
 func (f *fault) Error() string { return f.text }
 
-func faultf(format string, args ...any) error { return &fault{fmt.Sprintf(format, args...)} }
+func faultf(format string, args ...any) error { return &fault{text: fmt.Sprintf(format, args...)} }
 
 // validationError wraps a complaint about the template as Azure's validation does.
 func validationError(at *Node, format string, args ...any) *Error {

@@ -18,6 +18,26 @@ type env struct {
 	defaults  bool   // this is a parameter's default value, where utcNow and newGuid are allowed
 	noRuntime string // why runtime functions are not allowed here, or ""
 	depth     int
+	work      *int // how much was evaluated
+}
+
+// maxWork bounds what one evaluation of a template may do, in nodes and calls, larger values counting for more. It ends
+// loops in loops, and functions that call themselves, of which each is within the limits.
+const maxWork = 5_000_000
+
+// spend counts work.
+func (e *env) spend(n int) error {
+	if *e.work += n; *e.work > maxWork {
+		return faultf("The template is more work than it may be: its loops, lambdas and functions make more than %d evaluations.", maxWork)
+	}
+	return nil
+}
+
+// afresh is e with no work done yet.
+func (e *env) afresh() env {
+	out := *e
+	out.work = new(int)
+	return out
 }
 
 // loop is one copy loop at one of its turns.
@@ -125,6 +145,9 @@ func (e *env) evalCall(x *call) (Value, error) {
 		return Value{}, faultf("The expression calls functions more than %d levels deep.", maxEvalDepth)
 	}
 	defer func() { e.depth-- }()
+	if err := e.spend(1); err != nil {
+		return Value{}, err
+	}
 	f := e.table[x.name]
 	switch {
 	case f == nil && strings.HasPrefix(x.name, "list"):
@@ -150,7 +173,15 @@ func (e *env) apply(f *function, x *call) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
-	return f.apply(x, args)
+	v, err := f.apply(x, args)
+	cost := v.weight()
+	for i := range args {
+		cost += args[i].weight()
+	}
+	if spent := e.spend(cost / 8); spent != nil {
+		return Value{}, spent
+	}
+	return v, err
 }
 
 func (e *env) evalArgs(x *call) ([]Value, error) {
@@ -181,6 +212,9 @@ func (e *env) evalUserCall(x *call) (Value, error) {
 // evalNode evaluates a document's value: every string in it that is an expression is worked out. Errors point at the
 // string.
 func (e *env) evalNode(n *Node) (Value, error) {
+	if err := e.spend(1); err != nil {
+		return Value{}, place(n, err)
+	}
 	switch n.Kind {
 	case String:
 		return e.evalString(n)

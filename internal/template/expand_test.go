@@ -297,3 +297,17 @@ func TestBombs(t *testing.T) {
 		}
 	}
 }
+
+// TestTooMuchWork: loops in loops, and functions that call themselves, each within its limit, end with an error, and soon.
+func TestTooMuchWork(t *testing.T) {
+	for name, sections := range map[string]string{
+		"lambdas":   `"resources": [], "outputs": {"o": {"type": "int", "value": "[length(map(range(0, 10000), lambda('x', length(map(range(0, 10000), lambda('y', 1))))))]"}}`,
+		"copies":    `"variables": {"v": {"copy": [{"name": "a", "count": 800, "input": {"copy": [{"name": "b", "count": 800, "input": {"copy": [{"name": "c", "count": 800, "input": "x"}]}}]}}]}}, "resources": []`,
+		"recursion": `"functions": [{"namespace": "a", "members": {"f": {"parameters": [{"name": "n", "type": "int"}], "output": {"type": "int", "value": "[if(less(parameters('n'), 2), 1, add(a.f(sub(parameters('n'), 1)), a.f(sub(parameters('n'), 2))))]"}}}}], "resources": [], "outputs": {"o": {"type": "int", "value": "[a.f(60)]"}}`,
+	} {
+		_, err := expand(t, header(sections), "")
+		if err == nil || !strings.Contains(err.Error(), "more work than") && !strings.Contains(err.Error(), "too large") || len(err.Error()) > 1000 {
+			t.Errorf("%s: %.300v", name, err)
+		}
+	}
+}

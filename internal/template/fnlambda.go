@@ -63,6 +63,9 @@ func (e *env) lambdaArg(x *call, i, min, max int) (*lambda, error) {
 
 // run evaluates the lambda's body with its variables set, as many as it has.
 func (l *lambda) run(e *env, vals ...Value) (Value, error) {
+	if err := e.spend(1); err != nil {
+		return Value{}, err
+	}
 	inner := *e
 	for i, name := range l.names {
 		inner.locals = &local{name: name, v: vals[i], outer: inner.locals}

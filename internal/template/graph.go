@@ -3,17 +3,49 @@ package template
 import "slices"
 
 // graph has an edge from each resource to those it depends on, by their index.
-type graph struct{ to [][]int }
+type graph struct {
+	to  [][]int
+	has []indexSet // the same edges
+}
 
-func newGraph(n int) *graph { return &graph{make([][]int, n)} }
+func newGraph(n int) *graph {
+	g := &graph{make([][]int, n), make([]indexSet, n)}
+	for i := range g.has {
+		g.has[i] = newIndexSet(n)
+	}
+	return g
+}
+
+// edge adds an edge unless it is there.
+func (g *graph) edge(from, to int) {
+	if !g.has[from].get(to) {
+		g.has[from].set(to)
+		g.to[from] = append(g.to[from], to)
+	}
+}
 
 // add makes r depend on others. A resource that is skipped neither waits nor is waited for.
 func (g *graph) add(r *Resource, on ...*Resource) {
 	for _, o := range on {
-		if o.Skipped || r.Skipped || slices.Contains(g.to[r.index], o.index) {
-			continue
+		if !o.Skipped && !r.Skipped {
+			g.edge(r.index, o.index)
 		}
-		g.to[r.index] = append(g.to[r.index], o.index)
+	}
+}
+
+// indexSet is a set of small numbers.
+type indexSet []uint64
+
+func newIndexSet(n int) indexSet { return make(indexSet, (n+63)/64) }
+
+func (b indexSet) set(i int) { b[i/64] |= 1 << (i % 64) }
+
+func (b indexSet) get(i int) bool { return b[i/64]&(1<<(i%64)) != 0 }
+
+// join adds what is in other.
+func (b indexSet) join(other indexSet) {
+	for i := range b {
+		b[i] |= other[i]
 	}
 }
 
@@ -50,39 +82,45 @@ func (g *graph) cycle() []int {
 	return nil
 }
 
-// reaches says that there is a way from one node to another.
-func (g *graph) reaches(from, to int, seen []bool) bool {
-	if from == to {
-		return true
-	}
-	seen[from] = true
-	for _, j := range g.to[from] {
-		if !seen[j] && g.reaches(j, to, seen) {
-			return true
+// reach is, for each node, the nodes that there is a way to. The graph must have no cycle.
+func (g *graph) reach() []indexSet {
+	out := make([]indexSet, len(g.to))
+	var visit func(i int)
+	visit = func(i int) {
+		out[i] = newIndexSet(len(g.to))
+		for _, j := range g.to[i] {
+			if out[j] == nil {
+				visit(j)
+			}
+			out[i].set(j)
+			out[i].join(out[j])
 		}
 	}
-	return false
+	for i := range g.to {
+		if out[i] == nil {
+			visit(i)
+		}
+	}
+	return out
 }
 
 // merge adds the edges of soft that close no cycle. The graph must have none.
 func (g *graph) merge(soft *graph) {
-	all := newGraph(len(g.to))
+	reach := g.reach()
 	for i := range g.to {
-		all.to[i] = slices.Clone(g.to[i])
 		for _, j := range soft.to[i] {
-			if !slices.Contains(all.to[i], j) {
-				all.to[i] = append(all.to[i], j)
+			if i == j || reach[j].get(i) {
+				continue
 			}
-		}
-	}
-	if all.cycle() == nil {
-		g.to = all.to
-		return
-	}
-	for i := range g.to {
-		for _, j := range soft.to[i] {
-			if !slices.Contains(g.to[i], j) && !g.reaches(j, i, make([]bool, len(g.to))) {
-				g.to[i] = append(g.to[i], j)
+			g.edge(i, j)
+			if reach[i].get(j) {
+				continue
+			}
+			for k := range reach {
+				if k == i || reach[k].get(i) {
+					reach[k].set(j)
+					reach[k].join(reach[j])
+				}
 			}
 		}
 	}

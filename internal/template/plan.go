@@ -65,7 +65,7 @@ func (r *Resource) Resolve(rt Runtime) (Value, error) {
 	if r.Known() {
 		return r.Body, nil
 	}
-	e := *r.env
+	e := r.env.afresh()
 	e.rt, e.refs = rt, nil
 	return r.evalBody(&e)
 }
@@ -84,7 +84,7 @@ type OutputError struct {
 
 // Outputs works the outputs out. Those whose condition is false are left out.
 func (p *Plan) Outputs(rt Runtime) ([]Output, []OutputError) {
-	e := *p.sc.base
+	e := p.sc.base.afresh()
 	e.rt = rt
 	return p.sc.outputs(&e)
 }

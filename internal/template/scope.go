@@ -30,7 +30,7 @@ type slot struct {
 
 func newScope(doc, given *Node, in *Inputs) *scope {
 	sc := &scope{in: in, doc: doc, given: given, v2: strings.HasPrefix(doc.Get("languageVersion").Str(), "2.")}
-	sc.base = &env{table: functionTable(), sc: sc}
+	sc.base = &env{table: functionTable(), sc: sc, work: new(int)}
 	return sc
 }
 
@@ -153,6 +153,17 @@ func (n *Node) members() []Member {
 	return n.Members
 }
 
+// failed names the function in a complaint, unless the complaint names one that this one called.
+func (f *userFunction) failed(err error) error {
+	if p, ok := err.(*placed); ok {
+		err = p.err
+	}
+	if inner, ok := err.(*fault); ok && inner.named {
+		return inner
+	}
+	return &fault{text: "The template function '" + f.name + "' failed: " + plain(err), named: true}
+}
+
 // call runs the function on values. Inside it only its own parameters can be read.
 func (f *userFunction) call(e *env, x *call, args []Value) (Value, error) {
 	if len(args) != len(f.params) {
@@ -167,7 +178,7 @@ func (f *userFunction) call(e *env, x *call, args []Value) (Value, error) {
 	}
 	v, err := inner.evalNode(f.output)
 	if err != nil {
-		return v, faultf("The template function '%s' failed: %s", x.shown, plain(err))
+		return v, f.failed(err)
 	}
 	return v, nil
 }

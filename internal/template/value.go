@@ -87,8 +87,11 @@ const maxSize = 1 << 20
 
 // grow counts a part of v. Values share their parts, so a small one can have very many.
 func (v *Value) grow(part *Value) {
-	v.size = min(v.size+part.size+int32(min(len(part.s)/8, maxSize))+1, maxSize+1)
+	v.size = int32(min(int(v.size)+part.weight()+1, maxSize+1))
 }
+
+// weight is how large v is, in parts.
+func (v *Value) weight() int { return int(v.size) + len(v.s)/8 }
 
 // tooBig says that v is larger than any honest template needs.
 func (v *Value) tooBig() bool { return v.size > maxSize || len(v.s) > 8*maxSize }
