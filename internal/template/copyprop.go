@@ -1,5 +1,7 @@
 package template
 
+import "strconv"
+
 // Copy loops inside objects: properties (of resources, and of any object in them), variables and outputs.
 
 // isPropertyCopy says that a member called "copy" is a loop and not data of that name.
@@ -59,9 +61,20 @@ func (e *env) copyCount(n *Node, name string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	v = wholeNumber(v)
 	if v.kind != Int || v.n < 0 || v.n > maxCopies {
 		return 0, validationError(n, "The template 'copy' definition '%s' at line '%d' and column '%d' has an invalid copy count. The copy count must be a positive integer value and cannot exceed '%d'. Please see https://aka.ms/arm-copy for usage details",
 			name, n.Pos.Line, n.Pos.Col, maxCopies)
 	}
 	return int(v.n), nil
+}
+
+// wholeNumber is a number that is written as a string, which counts of loops may be.
+func wholeNumber(v Value) Value {
+	if v.kind == String {
+		if n, err := strconv.ParseInt(v.s, 10, 64); err == nil {
+			return IntValue(n)
+		}
+	}
+	return v
 }

@@ -60,7 +60,13 @@ var documented = []struct{ page, name, sections, given, want string }{
 		"resources": [], "outputs": {"o": {"type": "string", "value": "[toUpper(team.name('Sto', add(team.one(), 1)))]"}}`, "", `o="STO-2"`},
 	{"user-defined-functions", "that call each other", `"functions": [{"namespace": "a", "members": {"twice": {"parameters": [{"name": "n", "type": "int"}], "output": {"type": "int", "value": "[mul(2, parameters('n'))]"}},
 		"four": {"parameters": [{"name": "n", "type": "int"}], "output": {"type": "int", "value": "[a.twice(a.twice(parameters('n')))]"}}}}], "resources": [], "outputs": {"o": {"type": "int", "value": "[a.four(3)]"}}`, "", `o=12`},
+	{"user-defined-functions", "that read variables, in languageVersion 2.0", `"languageVersion": "2.0", "variables": {"bar": "abc"}, "functions": [{"namespace": "__bicep", "members": {"baz": {"parameters": [], "output": {"type": "string", "value": "baz"}},
+		"all": {"parameters": [{"name": "v", "type": "string"}], "output": {"type": "string", "value": "[format('{0}-{1}-{2}', variables('bar'), parameters('v'), __bicep.baz())]"}}}}], "resources": {}, "outputs": {"o": {"type": "string", "value": "[__bicep.all('def')]"}}`, "", `o="abc-def-baz"`},
+	// Definitions
+	{"definitions", "a definition with a default value", `"languageVersion": "2.0", "definitions": {"size": {"type": "string", "defaultValue": "Standard_DS1_v2"}}, "parameters": {"p": {"$ref": "#/definitions/size"}}, "resources": {},
+		"outputs": {"o": {"$ref": "#/definitions/size", "value": "[parameters('p')]"}}`, "", `o="Standard_DS1_v2"`},
 	// Resource iteration
+	{"copy-resources", "a count in quotes", `"resources": [` + res("A.B/c", "p", "") + "," + res("A.B/c/d", "[concat('p', '/', 'q', copyIndex())]", `, "copy": {"name": "l", "count": "3"}, "dependsOn": ["p"]`) + `]`, "", `resources=p,p/q0,p/q1,p/q2`},
 	{"copy-resources", "named by the turn, from an offset", `"resources": [` + res("A.B/c", "[concat('s', copyIndex(1))]", `, "copy": {"name": "l", "count": 3}`) + `]`, "", `resources=s1,s2,s3`},
 	{"copy-resources", "over an array", `"parameters": {"names": {"type": "array"}}, "resources": [` + res("A.B/c", "[concat('s', parameters('names')[copyIndex()])]", `, "copy": {"name": "l", "count": "[length(parameters('names'))]"}`) + `]`,
 		`{"names": {"value": ["contoso", "fabrikam"]}}`, `resources=scontoso,sfabrikam`},

@@ -174,7 +174,7 @@ func (e *env) serial(c *Node, made []*Resource) error {
 		if err != nil {
 			return resourceError(c, c.Get("name").Str(), err)
 		}
-		if v.kind != Int || v.n < 1 {
+		if v = wholeNumber(v); v.kind != Int || v.n < 1 {
 			return validationError(b, "The batch size of the copy loop '%s' must be an integer of 1 or more", c.Get("name").Str())
 		}
 		size = int(v.n)

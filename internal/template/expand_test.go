@@ -298,6 +298,26 @@ func TestBombs(t *testing.T) {
 	}
 }
 
+// TestReferencesOfALoop: references gives the turns that are deployed, in their order, and with 'full' what the deployment
+// knows of them.
+func TestReferencesOfALoop(t *testing.T) {
+	w := world{}
+	for _, name := range []string{"k1", "k2"} {
+		w[strings.ToLower(testGroup+"/providers/A.B/knots/"+name)] = ObjectOf("location", StringValue("here"), "properties", ObjectOf("n", StringValue(name)))
+	}
+	got := outputsOf(t, header(`"languageVersion": "1.10-experimental", "resources": {
+			"many": {"copy": {"name": "many", "count": 3}, "condition": "[greater(copyIndex(), 0)]", "type": "A.B/knots", "apiVersion": "2020-01-01", "name": "[format('k{0}', copyIndex())]"}},
+		"outputs": {"n": {"type": "array", "value": "[map(references('many'), lambda('r', lambdaVariables('r').n))]"},
+			"ids": {"type": "array", "value": "[map(references('many', 'Full'), lambda('r', format('{0} {1} {2} {3}', lambdaVariables('r').resourceId, lambdaVariables('r').resourceGroupName, lambdaVariables('r').apiVersion, lambdaVariables('r').location)))]"},
+			"sub": {"type": "string", "value": "[reference(format('many[{0}]', 1), '2019-01-01', 'full').subscriptionId]"}}`), "", w)
+	want := map[string]string{"n": `["k1","k2"]`, "ids": `["A.B/knots/k1 team 2020-01-01 here","A.B/knots/k2 team 2020-01-01 here"]`, "sub": `"` + testSub + `"`}
+	for name, v := range want {
+		if got[name] != v {
+			t.Errorf("%s is %s, want %s", name, got[name], v)
+		}
+	}
+}
+
 // TestTooMuchWork: loops in loops, and functions that call themselves, each within its limit, end with an error, and soon.
 func TestTooMuchWork(t *testing.T) {
 	for name, sections := range map[string]string{

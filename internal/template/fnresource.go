@@ -179,7 +179,46 @@ func fnReference(e *env, x *call) (Value, error) {
 	if err != nil && errors.Is(err, ErrNotThere) && e.sc.nullable(args[0].s) {
 		return Value{}, nil
 	}
+	if full {
+		v = described(v, id, version)
+	}
 	return v, err
+}
+
+// described is a whole resource with what the deployment knows of it, as 'Full' answers. Members of the resource itself stay
+// what they are.
+func described(v Value, id, apiVersion string) Value {
+	if v.kind != Object {
+		return v
+	}
+	parts := strings.Split(strings.Trim(id, "/"), "/")
+	after := func(name string) Value {
+		for i := 0; i+1 < len(parts); i += 2 {
+			if strings.EqualFold(parts[i], name) {
+				return StringValue(parts[i+1])
+			}
+		}
+		return StringValue("")
+	}
+	typeAndName := id
+	if i := strings.LastIndex(strings.ToLower(id), "/providers/"); i >= 0 {
+		typeAndName = id[i+len("/providers/"):]
+	}
+	known := ObjectOf("apiVersion", StringValue(apiVersion), "referenceApiVersion", StringValue(apiVersion),
+		"subscriptionId", after("subscriptions"), "resourceGroupName", after("resourceGroups"),
+		"resourceId", StringValue(typeAndName), "scope", StringValue(""),
+		"condition", BoolValue(true), "isConditionTrue", BoolValue(true), "isTemplateResource", BoolValue(false),
+		"isAction", BoolValue(false), "provisioningOperation", StringValue("Read"))
+	var b objectBuilder
+	for i, key := range v.obj.keys {
+		b.set(key, v.obj.vals[i])
+	}
+	for i, key := range known.obj.keys {
+		if _, there := v.Get(key); !there {
+			b.set(key, known.obj.vals[i])
+		}
+	}
+	return b.value()
 }
 
 func fnReferences(e *env, x *call) (Value, error) {
@@ -190,9 +229,15 @@ func fnReferences(e *env, x *call) (Value, error) {
 	full := len(args) == 2 && strings.EqualFold(args[1].s, "Full")
 	var items []Value
 	for _, r := range e.sc.turns(args[0].s) {
+		if r.Skipped {
+			continue
+		}
 		v, err := e.rt.Reference(r.ID, r.APIVersion, full)
 		if err != nil {
 			return Value{}, err
+		}
+		if full {
+			v = described(v, r.ID, r.APIVersion)
 		}
 		items = append(items, v)
 	}

@@ -63,8 +63,8 @@ func fnVariables(e *env, x *call) (Value, error) {
 	if err != nil {
 		return Value{}, err
 	}
-	if e.args != nil {
-		return Value{}, faultf("The template function 'variables' is not expected at this location: a user-defined function cannot read variables. Please see https://aka.ms/arm-template-user-defined-functions for usage details.")
+	if e.args != nil && !e.sc.v2 {
+		return Value{}, faultf("The template function 'variables' is not expected at this location: a user-defined function can read variables only in a template of languageVersion 2.0. Please see https://aka.ms/arm-template-user-defined-functions for usage details.")
 	}
 	return e.sc.variable(e, name)
 }

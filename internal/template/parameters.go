@@ -98,14 +98,14 @@ func (sc *scope) parameterValue(s *slot, t *paramType) (Value, *Node, error) {
 		if r := g.Get("reference"); r.Present() {
 			return Value{}, nil, keyVaultError(g, s.name, r)
 		}
-		if v := g.Get("value"); v != nil && (v.Kind != Null || s.def.Get("defaultValue") == nil) {
+		if v := g.Get("value"); v != nil && (v.Kind != Null || t.get("defaultValue") == nil) {
 			if v.Kind == Null && !t.nullable {
 				return Value{}, nil, g.errorf(CodeInvalidParameterValue, "The value of deployment parameter '%s' is null. Please specify the value or use the parameter reference. See https://aka.ms/arm-create-parameter-file for details.", s.name)
 			}
 			return v.Value(), v, nil
 		}
 	}
-	if d := s.def.Get("defaultValue"); d != nil {
+	if d := t.get("defaultValue"); d != nil {
 		e := *sc.base
 		e.defaults = true
 		e.noRuntime = "default values are worked out before any resource exists"

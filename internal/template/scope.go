@@ -29,9 +29,15 @@ type slot struct {
 }
 
 func newScope(doc, given *Node, in *Inputs) *scope {
-	sc := &scope{in: in, doc: doc, given: given, v2: strings.HasPrefix(doc.Get("languageVersion").Str(), "2.")}
+	sc := &scope{in: in, doc: doc, given: given, v2: symbolic(doc.Get("languageVersion").Str())}
 	sc.base = &env{table: functionTable(), sc: sc, work: new(int)}
 	return sc
+}
+
+// symbolic says that a languageVersion has symbolic names and typed definitions: 2.0, what came after it, and the previews
+// before it.
+func symbolic(version string) bool {
+	return strings.HasPrefix(version, "2.") || version == "1.9-experimental" || version == "1.10-experimental"
 }
 
 // load reads and works out the parameters, functions and variables.
@@ -164,7 +170,7 @@ func (f *userFunction) failed(err error) error {
 	return &fault{text: "The template function '" + f.name + "' failed: " + plain(err), named: true}
 }
 
-// call runs the function on values. Inside it only its own parameters can be read.
+// call runs the function on values. Of parameters only its own can be read inside it.
 func (f *userFunction) call(e *env, x *call, args []Value) (Value, error) {
 	if len(args) != len(f.params) {
 		return Value{}, faultf("Unable to evaluate template function '%s': it takes %d argument(s) while %d were provided. Please see https://aka.ms/arm-template-user-defined-functions for usage details.", f.name, len(f.params), len(args))
