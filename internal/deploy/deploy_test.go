@@ -211,6 +211,22 @@ func TestNested(t *testing.T) {
 	l.noSecrets(pretty(l.ok("GET", deployments, "")), pretty(l.ok("POST", deployments+"outer/exportTemplate", "")))
 }
 
+// TestSecureOutputs: a deployment reads the secure outputs of one nested in it as the bicep compiler writes it, and they stay secret.
+func TestSecureOutputs(t *testing.T) {
+	l := newLido(t)
+	op, d := l.deploy("main", `"parameters": {"password": {"value": "pass-word-1"}}, "mode": "Incremental", "template": {`+head+`"languageVersion": "2.0",
+		"parameters": {"password": {"type": "securestring"}}, "resources": {
+		"mod": {"type": "Microsoft.Resources/deployments", "apiVersion": "2025-04-01", "name": "inner", "properties": {"mode": "Incremental", "expressionEvaluationOptions": {"scope": "inner"},
+			"parameters": {"password": {"value": "[parameters('password')]"}}, "template": {`+head+`"parameters": {"password": {"type": "securestring"}}, "resources": [],
+			"outputs": {"secret": {"type": "securestring", "value": "[parameters('password')]"}, "plain": {"type": "int", "value": 3}}}}},
+		"lion": {"type": "Test.Zoo/cages", "apiVersion": "2020-01-01", "name": "lion", "location": "local", "properties": {"lock": "[listOutputsWithSecureValues('mod', '2025-04-01').secret]"}, "dependsOn": ["mod"]}},
+		"outputs": {"n": {"type": "int", "value": "[length(listOutputsWithSecureValues('mod', '2025-04-01').secret)]"}}}`)
+	if op["status"] != "Succeeded" || at(d, "properties", "outputs", "n", "value") != 11.0 {
+		t.Fatal(pretty(op), pretty(d))
+	}
+	l.noSecretsIn(l.ok("GET", sub+"/resourceGroups/zoo/providers/Test.Zoo/cages/lion", ""))
+}
+
 func TestNestedFailure(t *testing.T) {
 	l := newLido(t)
 	bad := strings.Replace(nestedTemplate, `"properties": {"lock": "[parameters('password')]"}}],`, `"properties": {"reject": "me"}}],`, 1)

@@ -85,8 +85,27 @@ func (w *world) open(tx *store.Tx, owner string, v template.Value) (template.Val
 	return out, failed
 }
 
+// secureOutputs is the action by which templates read the outputs of nested deployments that are declared as secure.
+const secureOutputs = "listOutputsWithSecureValues"
+
+// outputValues are the values of a deployment's outputs by their names.
+func (w *world) outputValues(id, apiVersion string) (template.Value, error) {
+	v, err := w.Reference(id, apiVersion, false)
+	if err != nil {
+		return v, err
+	}
+	values := template.ObjectOf()
+	for _, name := range v.At("outputs").Keys() {
+		values = values.With(v.At("outputs", name, "value"), name)
+	}
+	return values, nil
+}
+
 // List calls an action such as listKeys.
 func (w *world) List(action, id, apiVersion string, body template.Value) (template.Value, error) {
+	if strings.EqualFold(action, secureOutputs) && sameType(arm.ParsePath(id).Type(), TypeDeployment) {
+		return w.outputValues(id, apiVersion)
+	}
 	var sent []byte
 	if body.Kind() != template.Null {
 		sent = body.AppendJSON(nil)
