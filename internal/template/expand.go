@@ -60,8 +60,48 @@ func (x *expander) countAll() int {
 	return max(len(n.Items)+len(n.Members), len(x.plan.Resources)+1)
 }
 
+// The members that a template and a parameter of it may have, in lower case.
+var (
+	templateMembers = nameSet("$schema contentversion apiprofile languageversion definitions parameters variables functions resources outputs " +
+		"metadata comments extensions extensionconfigs imports asserts")
+	parameterMembers = nameSet("type defaultvalue allowedvalues minvalue maxvalue minlength maxlength metadata comments nullable $ref properties " +
+		"additionalproperties discriminator prefixitems items sealed pattern")
+)
+
+func nameSet(names string) map[string]bool {
+	set := map[string]bool{}
+	for name := range strings.FieldsSeq(names) {
+		set[name] = true
+	}
+	return set
+}
+
+// checkMembers refuses a member that an object of the template language does not have, which a misspelt one is.
+func checkMembers(n *Node, what string, known map[string]bool) error {
+	if n.Kind != Object {
+		return nil
+	}
+	for _, m := range n.Members {
+		if !known[strings.ToLower(m.Key)] {
+			e := m.Val.errorf(CodeInvalidRequestContent, "The request content was invalid and could not be deserialized: 'Could not find member '%s' on object of type '%s'. Path '%s', line %d, position %d.'.",
+				m.Key, what, m.Val.Path(), m.Pos.Line, m.Pos.Col)
+			e.Pos = m.Pos
+			return e
+		}
+	}
+	return nil
+}
+
 func (sc *scope) checkHeader() error {
 	d := sc.doc
+	if err := checkMembers(d, "Template", templateMembers); err != nil {
+		return err
+	}
+	for _, p := range d.Get("parameters").members() {
+		if err := checkMembers(p.Val, "TemplateInputParameter", parameterMembers); err != nil {
+			return err
+		}
+	}
 	if s := d.Get("$schema"); s == nil || s.Kind != String {
 		return validationError(d, "The template's '$schema' is missing. Please see https://aka.ms/arm-syntax for usage details")
 	}
@@ -165,8 +205,11 @@ func (e *env) serial(c *Node, made []*Resource) error {
 		return nil
 	}
 	how, err := e.evalText(mode, "copy loop's mode")
-	if err != nil || !strings.EqualFold(how, "serial") {
+	if err != nil || strings.EqualFold(how, "parallel") {
 		return err
+	}
+	if !strings.EqualFold(how, "serial") {
+		return validationError(mode, "The mode '%s' of the copy loop '%s' at line '%d' and column '%d' must be 'serial' or 'parallel'. Please see https://aka.ms/arm-copy for usage details", how, c.Get("name").Str(), mode.Pos.Line, mode.Pos.Col)
 	}
 	size := 1
 	if b := c.Get("batchSize"); b.Present() {

@@ -243,7 +243,13 @@ func TestTemplateErrors(t *testing.T) {
 		{"a group in a group", `"resources": [` + res("Microsoft.Resources/resourceGroups", "g", "") + `]`, "", "az deployment sub create"},
 		{"too many", `"resources": [` + res("A.B/c", "[concat('x', copyIndex())]", `, "copy": {"name": "l", "count": 801}`) + `]`, "", "cannot exceed '800'"},
 		{"property", `"variables": {"v": {"a": 1}}, "resources": [` + res("A.B/c", "x", `, "properties": {"p": "[variables('v').b]"}`) + `]`, "", "available properties are 'a'"},
-		{"output's type", `"resources": [], "outputs": {"o": {"type": "string", "value": 1}}`, "", "declared to be of type 'string'"},
+		{"output's type", `"resources": [], "outputs": {"o": {"type": "string", "value": 1}}`, "", "'o' is not valid: Template output JToken type is not valid. Expected 'String, Uri'. Actual 'Integer'"},
+		{"output of nothing", `"resources": [], "outputs": {"o": {"type": "string"}}`, "", "'o' is not valid: It has neither"},
+		{"output of no type", `"resources": [], "outputs": {"o": {"value": "x"}}`, "", "The template output 'o' at line"},
+		{"a string for a string only", `"parameters": {"p": {"type": "string"}}, "resources": []`, `{"p": {"value": 1}}`, "Expected 'String, Uri'. Actual 'Integer'"},
+		{"misspelt section", `"resources": [], "outputz": {}`, "", "Could not find member 'outputz' on object of type 'Template'. Path 'outputz', line 1"},
+		{"misspelt constraint", `"parameters": {"p": {"type": "string", "default": "x"}}, "resources": []`, "", "Could not find member 'default' on object of type 'TemplateInputParameter'. Path 'parameters.p.default'"},
+		{"mode of a loop", `"resources": [` + res("A.B/c", "[concat('x', copyIndex())]", `, "copy": {"name": "l", "count": 2, "mode": "sideways"}`) + `]`, "", "'serial' or 'parallel'"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := expand(t, header(c.sections), c.given)
@@ -256,6 +262,18 @@ func TestTemplateErrors(t *testing.T) {
 }
 
 func TestErrorsSayWhere(t *testing.T) {
+	for _, c := range []struct{ sections, path string }{
+		{`"resources": [` + res("A.B/c/d", "x", "") + `]`, "resources[0].type"},
+		{`"resources": [], "outputs": {"o": {"type": "int", "value": "x"}}`, "outputs.o.value"},
+		{`"resources": [], "outputs": {"o": {"type": "int"}}`, "outputs.o"},
+		{`"resources": [], "outputz": {}`, "outputz"},
+	} {
+		_, err := expand(t, header(c.sections), "")
+		var e *Error
+		if !errors.As(err, &e) || e.Path != c.path || e.Pos.Line != 1 {
+			t.Errorf("%s: %+v", c.path, err)
+		}
+	}
 	_, err := expand(t, "{\n \"$schema\": \"x\", \"contentVersion\": \"1\",\n \"resources\": [\n  {\"type\": \"A.B/c\", \"apiVersion\": \"1\", \"name\": \"x\",\n   \"properties\": {\"deep\": [\"[parameters('p')]\"]}}]}", "")
 	var e *Error
 	if !errors.As(err, &e) || e.Pos != (Pos{5, 28}) || e.Path != "resources[0].properties.deep[0]" || !strings.Contains(e.Message, "at line '4' and column '3'") {

@@ -117,16 +117,23 @@ func (sc *scope) output(e *env, m Member) (o Output, ok bool, err error) {
 			return o, false, nil
 		}
 	}
-	checker := &checker{sc: sc, name: m.Key, def: m.Val}
+	checker := &checker{sc: sc, what: "output", name: m.Key, def: m.Val}
 	t, err := checker.resolve(m.Val)
 	if err != nil {
 		return o, false, err
 	}
 	o = Output{Name: m.Key, Type: t.get("type").Str()}
-	if c := m.Val.Get("copy"); c.Present() && m.Val.Get("value") == nil {
+	from := m.Val.Get("value")
+	switch c := m.Val.Get("copy"); {
+	case from != nil:
+		o.Value, err = e.evalNode(from)
+	case c.Present():
+		from = c
 		o.Value, err = e.copyValues(c, m.Key, false)
-	} else if v := m.Val.Get("value"); v != nil {
-		o.Value, err = e.evalNode(v)
+	case t.nullable:
+		from = m.Val
+	default:
+		err = &placed{m.Val, faultf("It has neither a value nor a copy loop. Please see https://aka.ms/arm-template/#outputs for usage details.")}
 	}
 	if err != nil {
 		return o, false, err
@@ -135,7 +142,7 @@ func (sc *scope) output(e *env, m Member) (o Output, ok bool, err error) {
 		o.Value = o.Value.taint()
 	}
 	if want := paramKinds[t.name]; t.name != anyType && !o.Value.unknown && o.Value.kind != want && !(o.Value.kind == Null && t.nullable) {
-		return o, false, faultf("The value is of type '%s', the output is declared to be of type '%s'", o.Value.kind, o.Type)
+		return o, false, &placed{from, faultf("Template output JToken type is not valid. Expected '%s'. Actual '%s'. Please see https://aka.ms/arm-template/#outputs for usage details.", tokenName(want), o.Value.kind)}
 	}
 	return o, true, nil
 }

@@ -124,7 +124,7 @@ func (x *expander) id(r *Resource, e *env) (string, error) {
 	}
 	id, ok := resourceID(prefix, r.Type, strings.Split(r.Name, "/"))
 	if !ok || strings.HasPrefix(r.Name, "/") || strings.HasSuffix(r.Name, "/") || strings.Contains(r.Name, "//") || r.Name == "" {
-		n := r.node
+		n := r.node.Get("type")
 		return "", validationError(n, "The template resource '%s' for type '%s' at line '%d' and column '%d' has incorrect segment lengths. A nested resource type must have identical number of segments as its resource name. A root resource type must have segment length one greater than its resource name. Please see https://aka.ms/arm-syntax-resources for usage details",
 			r.Name, r.Type, n.Pos.Line, n.Pos.Col)
 	}

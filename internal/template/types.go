@@ -26,6 +26,7 @@ func (t *paramType) get(name string) *Node {
 // checker checks one parameter's value against its type and constraints.
 type checker struct {
 	sc   *scope
+	what string // "output", or "" for a parameter
 	name string
 	def  *Node
 	at   *Node // where the value is from
@@ -52,7 +53,7 @@ func (c *checker) resolve(def *Node) (*paramType, error) {
 		}
 		next := c.definition(ref)
 		if next == nil || len(t.defs) > maxRefs {
-			return nil, validationError(n, "The template parameter '%s' at line '%d' and column '%d' refers to the type '%s', which the template does not define", c.name, n.Pos.Line, n.Pos.Col, ref)
+			return nil, validationError(n, "The template "+c.noun()+" '%s' at line '%d' and column '%d' refers to the type '%s', which the template does not define", c.name, n.Pos.Line, n.Pos.Col, ref)
 		}
 		n = next
 	}
@@ -61,10 +62,25 @@ func (c *checker) resolve(def *Node) (*paramType, error) {
 		t.name = anyType
 	}
 	if _, ok := paramKinds[t.name]; !ok {
-		return nil, validationError(def, "The template parameter '%s' at line '%d' and column '%d' has the type '%s'. The types are 'string', 'securestring', 'int', 'bool', 'object', 'secureObject' and 'array'. Please see https://aka.ms/arm-syntax-parameters for usage details",
+		return nil, validationError(def, "The template "+c.noun()+" '%s' at line '%d' and column '%d' has the type '%s'. The types are 'string', 'securestring', 'int', 'bool', 'object', 'secureObject' and 'array'. Please see https://aka.ms/arm-syntax-parameters for usage details",
 			c.name, def.Pos.Line, def.Pos.Col, t.get("type").Str())
 	}
 	return t, nil
+}
+
+func (c *checker) noun() string {
+	if c.what == "" {
+		return "parameter"
+	}
+	return c.what
+}
+
+// tokenName is a kind's name where Azure says which one it expects of a value: a string may also be an address to it.
+func tokenName(k Kind) string {
+	if k == String {
+		return "String, Uri"
+	}
+	return k.String()
 }
 
 // definition finds "#/definitions/name".
@@ -88,7 +104,7 @@ func (c *checker) check(v Value, t *paramType, def *Node, where string) error {
 		return nil
 	}
 	if want := paramKinds[t.name]; v.kind != want && t.name != anyType {
-		return c.failf("Template parameter JToken type is not valid. Expected '%s'. Actual '%s'%s", want, v.kind, in(where))
+		return c.failf("Template parameter JToken type is not valid. Expected '%s'. Actual '%s'%s", tokenName(want), v.kind, in(where))
 	}
 	if err := c.checkAllowed(v, t, where); err != nil {
 		return err
