@@ -25,8 +25,12 @@ func (t table) encodings() {
 		}
 		return parseJSON(text)
 	})
-	t.pure("dataUri", "s", func(a []Value) (Value, error) {
-		return StringValue("data:text/plain;charset=utf8;base64," + base64.StdEncoding.EncodeToString([]byte(a[0].s))), nil
+	t.pure("dataUri", "x", func(a []Value) (Value, error) {
+		media, text := "text/plain", a[0].s
+		if a[0].kind != String {
+			media, text = "application/json", string(a[0].AppendJSON(nil))
+		}
+		return StringValue("data:" + media + ";charset=utf8;base64," + base64.StdEncoding.EncodeToString([]byte(text))), nil
 	})
 	t.pure("dataUriToString", "s", fnDataURIToString)
 	t.pure("uri", "s s", fnURI)
@@ -88,7 +92,12 @@ func fnURI(a []Value) (Value, error) {
 	if err != nil {
 		return Value{}, faultf("'%s' is not a relative URI", a[1].s)
 	}
-	return StringValue(base.ResolveReference(rel).String()), nil
+	out := base.ResolveReference(rel)
+	out.Host = strings.ToLower(out.Host)
+	if port, usual := out.Port(), map[string]string{"http": "80", "https": "443"}[out.Scheme]; port != "" && port == usual {
+		out.Host = strings.TrimSuffix(out.Host, ":"+port)
+	}
+	return StringValue(out.String()), nil
 }
 
 // fnParseURI takes an address apart; port is null when the address names none.
