@@ -27,6 +27,9 @@ func newLookup(p *Plan) *lookup {
 				add(l.bySymbol, r.Symbol+"["+strconv.Itoa(r.turn)+"]")
 			}
 		}
+		if r.ID == "" {
+			continue // it is skipped, and has no name
+		}
 		add(l.byID, r.ID)
 		if strings.EqualFold(r.Type, groupType) {
 			add(l.byType, groupType+"/"+r.Name)

@@ -10,12 +10,30 @@ func resourceError(n *Node, name string, err error) error {
 	return explain(err, fmt.Sprintf("The template resource '%%s' at line '%d' and column '%d' is not valid: %%s", n.Pos.Line, n.Pos.Col), name)
 }
 
-// head works out what a resource is: its type, name, id, condition and explicit dependencies.
+// head works out what a resource is: its condition, type, name, id and explicit dependencies. Of one that is skipped only
+// what can be worked out: what its name is made of may be there only when it is deployed.
 func (x *expander) head(r *Resource, e *env) error {
 	n := r.node
 	if err := extensible(n); err != nil {
 		return err
 	}
+	var err error
+	if r.Skipped, err = e.conditionFalse(n.Get("condition")); err != nil {
+		return err
+	}
+	r.Existing = n.Get("existing") != nil && n.Get("existing").Bool
+	r.OnlyIfNew = n.At("@options", "onlyIfNotExists").Present()
+	r.Nullable = n.At("@options", "nullIfNotFound").Present()
+	r.loadRetries(n.At("@options", "retryOn"))
+	if err = x.identity(r, e); r.Skipped {
+		return nil
+	}
+	return err
+}
+
+// identity works out a resource's type, name, api-version and id, and what it depends on.
+func (x *expander) identity(r *Resource, e *env) error {
+	n := r.node
 	resourceType, err := e.required(n, "type")
 	if err != nil {
 		return err
@@ -25,19 +43,12 @@ func (x *expander) head(r *Resource, e *env) error {
 		return err
 	}
 	r.Type, r.Name = qualify(r.parent, resourceType, name)
-	r.Existing = n.Get("existing") != nil && n.Get("existing").Bool
-	r.OnlyIfNew = n.At("@options", "onlyIfNotExists").Present()
-	r.Nullable = n.At("@options", "nullIfNotFound").Present()
-	r.loadRetries(n.At("@options", "retryOn"))
 	if v := n.Get("apiVersion"); v.Present() {
 		if r.APIVersion, err = e.evalText(v, "api-version"); err != nil {
 			return err
 		}
 	} else if !n.Get("apiProfile").Present() && !x.sc.doc.Get("apiProfile").Present() && !r.Existing {
 		return validationError(n, "The template resource '%s' at line '%d' and column '%d' is missing the 'apiVersion' property. Please see https://aka.ms/arm-syntax-resources for usage details", name, n.Pos.Line, n.Pos.Col)
-	}
-	if r.Skipped, err = e.conditionFalse(n.Get("condition")); err != nil {
-		return err
 	}
 	if r.ID, err = x.id(r, e); err != nil {
 		return err
