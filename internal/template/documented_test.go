@@ -79,6 +79,13 @@ var documented = []struct{ page, name, sections, given, want string }{
 	{"copy-properties", "of different lengths", `"resources": [` + res("A.B/c", "vm", `, "properties": {"copy": [{"name": "disks", "count": 2, "input": {"lun": "[copyIndex('disks')]"}}, {"name": "nics", "count": 1, "input": {"id": "[copyIndex('nics', 7)]"}}], "size": 1}`) + `],
 		"outputs": {}`, "", `resources=vm`},
 	// Conditions
+	{"conditional-resource-deployment", "a name that is there only on the condition", `"languageVersion": "2.0", "parameters": {"key": {"type": "string", "nullable": true}}, "resources": {
+		"vault": {"condition": "[not(empty(parameters('key')))]", "existing": true, "type": "A.B/c", "apiVersion": "1", "name": "[last(split(parameters('key'), '/'))]", "subscriptionId": "[split(parameters('key'), '/')[2]]"},
+		"s": {"type": "A.B/d", "apiVersion": "1", "name": "s", "dependsOn": ["vault"]}}`, "", `resources=s`},
+	{"copy-resources", "after a loop without turns, by each of its names", `"languageVersion": "2.0", "resources": {
+		"many": {"copy": {"name": "loop", "count": "[length(createArray())]"}, "type": "A.B/c", "apiVersion": "1", "name": "[concat('p', copyIndex())]"},
+		"s": {"type": "A.B/d", "apiVersion": "1", "name": "s", "dependsOn": ["many"]}, "t": {"type": "A.B/d", "apiVersion": "1", "name": "t", "dependsOn": ["loop", "s"]}},
+		"outputs": {}`, "", `resources=s,t`},
 	{"conditional-resource-deployment", "new or existing", `"parameters": {"which": {"type": "string", "allowedValues": ["new", "existing"]}}, "resources": [` +
 		res("A.B/c", "s", `, "condition": "[equals(parameters('which'), 'new')]"`) + "," + res("A.B/d", "t", `, "dependsOn": ["s"]`) + `]`, `{"which": {"value": "existing"}}`, `resources=t`},
 	// Order

@@ -349,3 +349,16 @@ func TestTooMuchWork(t *testing.T) {
 		}
 	}
 }
+
+// TestTemplateOfAnExpression: the nested deployment reads the strings of a template that an expression makes as expressions.
+func TestTemplateOfAnExpression(t *testing.T) {
+	for _, scope := range []string{"Outer", "Inner"} {
+		p := mustExpand(t, header(`"variables": {"file": {"$schema": "x", "contentVersion": "1", "parameters": {"a": {"type": "string"}}, "resources": [], "outputs": {"o": {"type": "string", "value": "[[concat(parameters('a'), '!')]"}}}},
+			"resources": [`+res("Microsoft.Resources/deployments", "d", `, "properties": {"mode": "Incremental", "expressionEvaluationOptions": {"scope": "`+scope+`"}, "template": "[variables('file')]", "parameters": {"a": {"value": "x"}}}`)+`]`), "")
+		inner := p.Resources[0].Body.At("properties")
+		got := outputsOf(t, string(inner.At("template").AppendJSON(nil)), string(inner.At("parameters").AppendJSON(nil)), nil)
+		if got["o"] != `"x!"` {
+			t.Errorf("%s: %s", scope, got)
+		}
+	}
+}

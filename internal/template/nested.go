@@ -15,8 +15,8 @@ func (e *env) evalNested(n *Node) (Value, error) {
 		var v Value
 		var err error
 		switch {
-		case !strings.EqualFold(m.Key, "template"):
-			v, err = e.evalNode(m.Val)
+		case !strings.EqualFold(m.Key, "template") || m.Val.Kind == String:
+			v, err = e.evalNode(m.Val) // a template that an expression makes is one, expressions in it included
 		case inner:
 			v = m.Val.Value()
 		default:
