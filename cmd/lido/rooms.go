@@ -268,7 +268,7 @@ func (m *rooms) openCompute(ctx context.Context, opt upOptions) error {
 // openDeploy opens the room of groups and deployments; what they deploy is registered by then.
 func (m *rooms) openDeploy(context.Context, upOptions) error {
 	room := deploy.New(deploy.Options{Server: m.arm, Fetcher: m.fetcher, Tenant: m.self.Tenant, Name: m.self.Name, Locations: []string{m.config.Location},
-		Environment: deploy.Environment{Name: cloud.Name, StorageSuffix: cloud.StorageSuffix, VaultSuffix: cloud.VaultSuffix}})
+		Environment: deploy.Environment{StorageSuffix: cloud.StorageSuffix, VaultSuffix: cloud.VaultSuffix}})
 	m.arm.Register(room.Types()...)
 	m.loops = append(m.loops, room.Run)
 	return nil

@@ -42,9 +42,10 @@ type Options struct {
 	History     int // deployments that a group keeps; 0 means 800, as in Azure
 }
 
-// Environment is what the template function environment() tells of this cloud.
+// Environment is what the template function environment() tells of this cloud, beside its name: that is Azure's, by which
+// templates look things up.
 type Environment struct {
-	Name, StorageSuffix, VaultSuffix string
+	StorageSuffix, VaultSuffix string
 }
 
 // Room serves the types of this package.
@@ -168,7 +169,7 @@ func (m *Room) stop(key string) {
 // environment is what environment() answers.
 func (m *Room) environment(baseURL string) template.Value {
 	s, e := template.StringValue, m.Environment
-	return template.ObjectOf("name", s(e.Name), "resourceManager", s(baseURL), "gallery", s(baseURL), "graph", s(baseURL), "portal", s(baseURL),
+	return template.ObjectOf("name", s("AzureCloud"), "resourceManager", s(baseURL), "gallery", s(baseURL), "graph", s(baseURL), "portal", s(baseURL),
 		"graphAudience", s(baseURL), "activeDirectoryDataLake", s(baseURL), "batch", s(baseURL), "media", s(baseURL), "sqlManagement", s(baseURL), "vmImageAliasDoc", s(baseURL+"/metadata/image-aliases.json"),
 		"authentication", template.ObjectOf("loginEndpoint", s(baseURL+"/adfs"), "audiences", template.ArrayValue([]template.Value{s(baseURL)}),
 			"tenant", s("adfs"), "identityProvider", s("ADFS")),
