@@ -20,20 +20,23 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if len(os.Args) > 1 && os.Args[1] == "node" { // in machines, where it is to be light
-		if err := runNode(ctx, os.Args[2:]); err != nil {
-			fmt.Fprintln(os.Stderr, "lido node:", err)
-			os.Exit(1)
-		}
+		exit("lido node:", runNode(ctx, os.Args[2:]))
 		return
 	}
-	if err := newRoot().ExecuteContext(ctx); err != nil {
-		var code exitCode
-		if errors.As(err, &code) {
-			os.Exit(int(code))
-		}
-		fmt.Fprintln(os.Stderr, "lido:", err)
-		os.Exit(1)
+	exit("lido:", newRoot().ExecuteContext(ctx))
+}
+
+// exit ends the program if there is an error, which is said.
+func exit(who string, err error) {
+	if err == nil {
+		return
 	}
+	var code exitCode
+	if errors.As(err, &code) {
+		os.Exit(int(code))
+	}
+	fmt.Fprintln(os.Stderr, who, err)
+	os.Exit(1)
 }
 
 // exitCode ends the program with a status of its own; what there was to say has been said.

@@ -14,7 +14,7 @@ import (
 )
 
 // runNode is `lido node`, the agent in a batch cluster's node, and what goes with it there: `lido node rsh`, a remote
-// shell for MPI, and `lido node enter`. People do not call it.
+// shell for MPI, and `lido node enter`, into a job or its container. People do not call it.
 func runNode(ctx context.Context, args []string) error {
 	switch {
 	case len(args) == 0:
@@ -22,8 +22,12 @@ func runNode(ctx context.Context, args []string) error {
 		return node.NewAgent(node.AgentConfig{Enter: node.EnterSocket, Log: log}).Run(ctx)
 	case args[0] == "enter" && len(args) == 2:
 		return node.Enter(args[1])
+	case args[0] == "enter" && len(args) == 3:
+		return ended(node.AskCommand(args[1], args[2]))
+	case args[0] == "rsh" && os.Getenv(node.InsideVariable) != "":
+		return ended(node.AskShell(os.Getenv(node.JobVariable), args[1:]))
 	case args[0] == "rsh":
-		ssh, err := node.RemoteShell(os.Getenv(node.JobVariable), args[1:])
+		ssh, err := node.RemoteShell(os.Getenv(node.JobVariable), false, args[1:])
 		if err != nil {
 			return err
 		}
@@ -33,7 +37,15 @@ func runNode(ctx context.Context, args []string) error {
 		}
 		return syscall.Exec(path, ssh, os.Environ())
 	}
-	return errors.New("usage: lido node [enter JOB | rsh HOST COMMAND...]")
+	return errors.New("usage: lido node [enter JOB [COMMAND] | rsh HOST COMMAND...]")
+}
+
+// ended ends the program as what it had run ended.
+func ended(code int, err error) error {
+	if err == nil && code != 0 {
+		err = exitCode(code)
+	}
+	return err
 }
 
 // guestProgram is this program as machines find it: a copy in the run directory, where they can have links to it.

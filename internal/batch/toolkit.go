@@ -49,6 +49,7 @@ type phaseKind string
 const (
 	phaseDirs    phaseKind = "dirs"    // the job's directories in the node
 	phaseMounts  phaseKind = "mounts"  // its volumes, and its directories there
+	phaseBoxes   phaseKind = "boxes"   // its containers
 	phasePrepare phaseKind = "prepare" // the person's preparation
 	phaseMain    phaseKind = "main"
 	phaseClean   phaseKind = "clean"
@@ -91,8 +92,11 @@ func makePlan(in planInput) *plan {
 	out.Phases = append(out.Phases, p.everywhere(phaseMounts, func(int) node.Task {
 		return node.Task{User: p.User, Mounts: mounts, Dirs: p.outer, Log: p.std + "/execution.log"}
 	}))
-	if p.Job.Preparation != nil {
+	switch {
+	case p.Job.Preparation != nil:
 		out.Phases = append(out.Phases, p.everywhere(phasePrepare, p.preparation))
+	case p.Containers != nil && len(main) < len(p.Nodes): // MPI's daemons enter them
+		out.Phases = append(out.Phases, p.everywhere(phaseBoxes, func(n int) node.Task { return p.task(n, ":") }))
 	}
 	out.Phases = append(out.Phases, phase{phaseMain, main})
 	if len(mounts) > 0 {
@@ -151,7 +155,11 @@ func (p *planner) main() []step {
 	j := p.Job
 	switch {
 	case j.Custom != nil:
-		return []step{p.process(0, "", j.Custom.CommandLine)}
+		s := p.process(0, "", j.Custom.CommandLine)
+		if len(p.Nodes) > 1 { // it may call mpirun itself, with the host file that it is given
+			s = withMPI(s)
+		}
+		return []step{s}
 	case j.CustomMPI != nil:
 		return p.mpi(j.CustomMPI.CommandLine, int(j.CustomMPI.Processes))
 	case j.Horovod != nil:

@@ -22,24 +22,23 @@ func (p *planner) mpi(command string, processes int) []step {
 	}
 	s := p.process(0, "", strings.Join(append(args, "/bin/bash", "-c", quoteLiteral(command)), " "))
 	s.Task.Files = []node.File{{Path: p.dir + "/hostfile", Data: p.hostfile(processes), User: p.User}}
+	return []step{withMPI(s)}
+}
+
+// withMPI has Open MPI work in a process, unless the job sets it up otherwise.
+func withMPI(s step) step {
 	for k, v := range mpiSettings {
-		if p.Containers != nil && k == mpiShell {
-			continue // not in images; Open MPI looks for one, and needs none on one node
-		}
 		if _, own := s.Task.Env[k]; !own {
 			s.Task.Env[k] = v
 		}
 	}
-	return []step{s}
+	return s
 }
-
-// mpiShell is how Open MPI starts its daemons on the other nodes.
-const mpiShell = "OMPI_MCA_plm_rsh_agent"
 
 // mpiSettings are Open MPI's, by environment variables. Nodes' ssh keys were made with the cluster; machines on one
 // host cannot copy from each other's memory.
 var mpiSettings = map[string]string{
-	mpiShell: node.Program + " node rsh", // ssh, and the daemons there are of the job
+	"OMPI_MCA_plm_rsh_agent":                   node.Program + " node rsh", // ssh, and the daemons there are of the job, and in its container
 	"OMPI_MCA_btl_vader_single_copy_mechanism": "none",
 	"OMPI_MCA_rmaps_base_oversubscribe":        "1",
 	"OMPI_MCA_mpi_yield_when_idle":             "1",

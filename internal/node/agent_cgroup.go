@@ -143,13 +143,28 @@ func (g *group) task(id string) (*taskGroup, error) {
 	if err := os.Mkdir(t.dir, 0o755); err != nil {
 		return nil, fmt.Errorf("cgroup of the task: %w", err)
 	}
-	fd, err := unix.Open(t.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
+	if err := t.open(); err != nil {
 		unix.Rmdir(t.dir)
 		return nil, fmt.Errorf("cgroup of the task: %w", err)
 	}
-	t.fd = fd
 	return t, nil
+}
+
+// entered is the cgroup of what comes into the job from outside of its tasks.
+func (g *group) entered() (*taskGroup, error) {
+	t := &taskGroup{job: g, dir: filepath.Join(g.dir, "entered")}
+	if err := os.Mkdir(t.dir, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, fmt.Errorf("cgroup of the job: %w", err)
+	}
+	if err := t.open(); err != nil {
+		return nil, fmt.Errorf("cgroup of the job: %w", err)
+	}
+	return t, nil
+}
+
+func (t *taskGroup) open() (err error) {
+	t.fd, err = unix.Open(t.dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	return err
 }
 
 // join has a process start in the cgroup; done is called when it has.

@@ -17,6 +17,7 @@ import (
 // box is a job's container in this node: a mount namespace whose root is the image's, with a layer of the job's own on
 // top that is shared by its tasks.
 type box struct {
+	spec  *Container
 	ns    *os.File
 	layer string // directory of the own layer, removed with the box
 }
@@ -28,13 +29,13 @@ const boxes = "/var/lib/lido/boxes"
 const boxPoint = "/run/lido-box"
 
 // within calls f on a thread that is in the job's container, which is made if this is the job's first task there.
-func (a *Agent) within(r *running, f func() error) error {
+func (a *Agent) within(j *job, c *Container, f func() error) error {
 	errc := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
-		err := a.enterBox(r)
+		err := j.enterBox(c)
 		if err != nil {
-			err = fmt.Errorf("container of image %s: %w", r.task.Container.Image, err)
+			err = fmt.Errorf("container of image %s: %w", c.Image, err)
 		} else {
 			err = f()
 		}
@@ -44,18 +45,16 @@ func (a *Agent) within(r *running, f func() error) error {
 }
 
 // enterBox moves this thread into the job's container.
-func (a *Agent) enterBox(r *running) error {
-	j := r.job
+func (j *job) enterBox(c *Container) error {
 	j.boxMu.Lock()
 	defer j.boxMu.Unlock()
-	c := r.task.Container
 	if b := j.boxes[c.Root]; b != nil {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			return err
 		}
 		return unix.Setns(int(b.ns.Fd()), unix.CLONE_NEWNS)
 	}
-	b, err := newBox(c, cgroupName(r.task.Job+c.Root))
+	b, err := newBox(c, cgroupName(j.name+c.Root))
 	if err != nil {
 		return err
 	}
@@ -78,7 +77,7 @@ func newBox(c *Container, name string) (*box, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &box{ns: ns, layer: filepath.Join(boxes, name)}
+	b := &box{spec: c, ns: ns, layer: filepath.Join(boxes, name)}
 	if err := b.build(c); err != nil {
 		b.close()
 		return nil, err
@@ -174,9 +173,19 @@ type piece struct {
 	fd   int
 }
 
-// takePieces copies what a container gets of the node.
+// container is what a job's container in this node is made of; nil if it has none.
+func (j *job) container() *Container {
+	j.boxMu.Lock()
+	defer j.boxMu.Unlock()
+	for _, b := range j.boxes {
+		return b.spec
+	}
+	return nil
+}
+
+// takePieces copies what a container gets of the node: the last two are for MPI, which starts its daemons on other nodes by them.
 func takePieces(c *Container) (pieces []piece, err error) {
-	for _, p := range append([]string{"/proc", "/sys", "/dev", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname"}, c.Binds...) {
+	for _, p := range append([]string{"/proc", "/sys", "/dev", "/etc/resolv.conf", "/etc/hosts", "/etc/hostname", Program, EnterSocket}, c.Binds...) {
 		fd, err := unix.OpenTree(unix.AT_FDCWD, p, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
 		if err == unix.ENOENT {
 			continue

@@ -1,9 +1,9 @@
 package node
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -19,8 +19,11 @@ import (
 // such as MPI's daemons, are then ended and accounted with the job.
 const EnterSocket = "/run/lido-node.sock"
 
-// JobVariable tells a task's processes which job they are of.
-const JobVariable = "LIDO_JOB"
+// JobVariable tells a task's processes which job they are of. InsideVariable tells those in its container so.
+const (
+	JobVariable    = "LIDO_JOB"
+	InsideVariable = "LIDO_INSIDE"
+)
 
 // listenEnter serves the socket until the agent ends.
 func (a *Agent) listenEnter(path string) (net.Listener, error) {
@@ -47,25 +50,27 @@ func (a *Agent) listenEnter(path string) (net.Listener, error) {
 
 func (a *Agent) serveEnter(c *net.UnixConn) {
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
-	var line [256]byte
-	n, err := c.Read(line[:])
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	q, files, err := readRequest(c)
+	defer closeFiles(files)
+	c.SetReadDeadline(time.Time{})
+	var r reply
+	switch {
+	case err != nil:
+	case q.Command == "" && len(q.Shell) == 0:
+		err = a.letIn(c, q.Job)
+	default:
+		r.Code, err = a.runFor(c, q, files)
+	}
 	if err != nil {
-		return
+		r.Error = err.Error()
 	}
-	if err := a.letIn(c, strings.TrimSpace(string(line[:n]))); err != nil {
-		fmt.Fprintln(c, err)
-	}
+	json.NewEncoder(c).Encode(r)
 }
 
 // letIn moves the parent of the process that asks into a job, if both are the same user's.
 func (a *Agent) letIn(c *net.UnixConn, name string) error {
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var cred *unix.Ucred
-	raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	cred, err := peer(c)
 	if err != nil {
 		return err
 	}
@@ -97,13 +102,26 @@ func (a *Agent) letIn(c *net.UnixConn, name string) error {
 	return j.group.take(parent)
 }
 
+// peer is who asks.
+func peer(c *net.UnixConn) (cred *unix.Ucred, err error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	if e := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); e != nil {
+		return nil, e
+	}
+	return cred, err
+}
+
 // take moves a process into the job.
 func (g *group) take(pid int) error {
-	dir := filepath.Join(g.dir, "entered")
-	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
+	t, err := g.entered()
+	if err != nil {
 		return err
 	}
-	return write(filepath.Join(dir, "cgroup.procs"), strconv.Itoa(pid))
+	defer unix.Close(t.fd)
+	return write(filepath.Join(t.dir, "cgroup.procs"), strconv.Itoa(pid))
 }
 
 func parentOf(pid int) (int, error) {
@@ -116,26 +134,13 @@ func parentOf(pid int) (int, error) {
 
 // Enter asks the agent of this node to take the caller's parent into a job.
 func Enter(job string) error {
-	c, err := net.DialTimeout("unix", EnterSocket, 10*time.Second)
-	if err != nil {
-		return fmt.Errorf("enter a job: %w", err)
-	}
-	defer c.Close()
-	c.SetDeadline(time.Now().Add(10 * time.Second))
-	fmt.Fprintln(c, job)
-	text, err := io.ReadAll(c)
-	if err == nil && len(text) > 0 {
-		err = errors.New(strings.TrimSpace(string(text)))
-	}
-	if err != nil {
-		return fmt.Errorf("enter job %q: %w", job, err)
-	}
-	return nil
+	_, err := ask(request{Job: job})
+	return err
 }
 
 // RemoteShell is the command line of an ssh that carries out args, those of a remote shell, within a job on the other
-// node: options of ssh, a host and a command.
-func RemoteShell(job string, args []string) ([]string, error) {
+// node: options of ssh, a host and a command. In the job's container there, if inside is set.
+func RemoteShell(job string, inside bool, args []string) ([]string, error) {
 	ssh := []string{"ssh", "-q", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null"}
 	for len(args) > 0 && strings.HasPrefix(args[0], "-") {
 		n := 1
@@ -148,8 +153,13 @@ func RemoteShell(job string, args []string) ([]string, error) {
 		return nil, errors.New("a remote shell wants a host and a command")
 	}
 	command := strings.Join(args[1:], " ")
-	if job != "" {
-		command = Program + " node enter '" + strings.ReplaceAll(job, "'", `'\''`) + "' || exit 1; " + command
+	switch enter := Program + " node enter " + quote(job); {
+	case inside:
+		command = enter + " " + quote(command)
+	case job != "":
+		command = enter + " || exit 1; " + command
 	}
 	return append(ssh, args[0], command), nil
 }
+
+func quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }

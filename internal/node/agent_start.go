@@ -23,7 +23,7 @@ func (a *Agent) start(r *running, g *group, out *output) (p *os.Process, err err
 		defer tree.group.join(attr.Sys)()
 	}
 	if r.task.Container != nil {
-		err = a.within(r, func() (err error) { p, err = startWithin(r.task, attr); return err })
+		err = a.within(r.job, r.task.Container, func() (err error) { p, err = startWithin(r.task, attr); return err })
 	} else {
 		p, err = startPlain(r.task, r.who, attr)
 	}
@@ -83,7 +83,7 @@ func startWithin(t *Task, attr *os.ProcAttr) (*os.Process, error) {
 	if err := enterable(attr.Dir); err != nil {
 		return nil, fmt.Errorf("working directory %s in the container: %w", attr.Dir, reason(err))
 	}
-	attr.Env = environment(defaults(who, "/bin/sh"), c.Env, t.Env)
+	attr.Env = environment(defaults(who, "/bin/sh"), c.Env, t.Env, map[string]string{JobVariable: t.Job, InsideVariable: "1"})
 	return startProcess("/bin/sh", t.Command, attr)
 }
 

@@ -14,6 +14,7 @@ import (
 // job is a job's part in this node.
 type job struct {
 	name  string
+	user  string // whom its tasks run as; root if all do
 	tasks int
 	group *group // nil without cgroups
 	used  Usage  // by tasks that have ended, as far as was seen of their processes
@@ -85,6 +86,9 @@ func (a *Agent) newRunningLocked(t *Task) *running {
 		a.jobs[t.Job] = j
 	}
 	j.tasks++
+	if t.User != "" {
+		j.user = t.User
+	}
 	r := &running{task: t, job: j, over: make(chan struct{}), report: Report{ID: t.ID, Job: t.Job, State: Starting}}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	a.tasks[t.ID] = r

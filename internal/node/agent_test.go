@@ -333,12 +333,17 @@ func BenchmarkTrue(b *testing.B) {
 }
 
 func TestRemoteShell(t *testing.T) {
-	got, err := RemoteShell("j'1", []string{"-x", "-l", "me", "host", "PATH=/x ;", "orted -a"})
+	got, err := RemoteShell("j'1", false, []string{"-x", "-l", "me", "host", "PATH=/x ;", "orted -a"})
 	want := `ssh -q -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -x -l me host /usr/local/bin/lido-node node enter 'j'\''1' || exit 1; PATH=/x ; orted -a`
 	if err != nil || strings.Join(got, " ") != want {
 		t.Errorf("%q %v", got, err)
 	}
-	if _, err := RemoteShell("", []string{"host"}); err == nil {
+	got, err = RemoteShell("j", true, []string{"host", "PATH='/x' ;", "orted -a"})
+	want = `ssh -q -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null host /usr/local/bin/lido-node node enter 'j' 'PATH='\''/x'\'' ; orted -a'`
+	if err != nil || strings.Join(got, " ") != want {
+		t.Errorf("%q %v", got, err)
+	}
+	if _, err := RemoteShell("", false, []string{"host"}); err == nil {
 		t.Error("no command")
 	}
 }

@@ -319,6 +319,13 @@ func (p *realPair) testContainer(t *testing.T) {
 	if r.ExitCode != 1 || !strings.HasPrefix(r.Output, "1234\n1235\n/home/app\n/made\n/newdir\n") {
 		t.Errorf("%+v", r)
 	}
+	enter := `su -s /bin/sh %s -c "/usr/local/bin/lido-node node enter c 'read x; echo \$x and \$FROM; ls /made; exit 3'" <<<hello; echo $?`
+	if got := p.sh(fmt.Sprintf(enter, admin)); got != "hello and image\n/made\n3" {
+		t.Errorf("entered: %s", got)
+	}
+	if got := p.sh(fmt.Sprintf(enter, "nobody")); got != "lido node: enter job \"c\": only the job's user may run commands in its container\n1" {
+		t.Errorf("entered by another user: %s", got)
+	}
 	p.send(Order{Forget: []string{"c1", "c2"}})
 	c.User = ""
 	r = p.run(Task{ID: "c3", Job: "c3", Container: c, User: admin, Command: "ls /made; exec /bin/busybox sleep 0"})
