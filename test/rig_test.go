@@ -156,16 +156,22 @@ func condition(cond string) (bool, error) {
 }
 
 func hasImage(name string) bool {
+	_, err := imageRoot(name)
+	return err == nil
+}
+
+// imageRoot is the root directory of a machine image that is built.
+func imageRoot(name string) (string, error) {
 	metas, _ := filepath.Glob(filepath.Join(imagetest.Dir(), "*", "*.json"))
 	for _, m := range metas {
 		var v struct {
 			Name string `json:"name"`
 		}
 		if data, err := os.ReadFile(m); err == nil && json.Unmarshal(data, &v) == nil && v.Name == name {
-			return true
+			return filepath.Join(filepath.Dir(m), "rootfs"), nil
 		}
 	}
-	return false
+	return "", fmt.Errorf("the image %s is not built", name)
 }
 
 func cmdUp(ts *testscript.TestScript, neg bool, args []string) {
