@@ -18,6 +18,7 @@ const (
 	typeFileServices = typeAccounts + "/fileServices"
 	typeBlobServices = typeAccounts + "/blobServices"
 	typeShares       = typeFileServices + "/shares"
+	typeContainers   = typeBlobServices + "/containers"
 )
 
 var (
@@ -195,7 +196,7 @@ func (r *Room) renderAccount(_ context.Context, tx *store.Tx, d *store.Doc, body
 	return nil
 }
 
-// removingAccount gives up the account's name and keys and the data of its shares.
+// removingAccount gives up the account's name and keys and the data of its shares and containers.
 func (r *Room) removingAccount(_ context.Context, tx *store.Tx, d *store.Doc) error {
 	shares, err := tx.List(store.Query{Under: d.ID, Type: typeShares})
 	if err != nil {

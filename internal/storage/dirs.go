@@ -15,7 +15,7 @@ import (
 	"lido.dev/lido/internal/store"
 )
 
-// ensureDir makes the directory of a share, or finishes its restoring; ErrNoShare says that the share is gone. Done
+// ensureDir makes the directory of a share or container, or finishes its restoring; ErrNoShare says that the share is gone. Done
 // again it does nothing; it never empties or changes a directory that is there. The lock is taken before the document
 // is looked for: a share that is deleted from then on is moved aside after we have made its directory.
 func (r *Room) ensureDir(ctx context.Context, account, share string) (string, error) {
@@ -28,11 +28,11 @@ func (r *Room) ensureDir(ctx context.Context, account, share string) (string, er
 	if err := r.bringBackLocked(ctx, account, share, dir); err != nil {
 		return "", err
 	}
-	return dir, placeDir(dir, "share "+account+"/"+share)
+	return dir, placeDir(dir)
 }
 
-// placeDir makes the directory of a share or container, if it is not there.
-func placeDir(dir, of string) error {
+// placeDir makes a directory, if it is not there.
+func placeDir(dir string) error {
 	if _, err := os.Stat(dir); err == nil {
 		return nil
 	}
@@ -41,7 +41,7 @@ func placeDir(dir, of string) error {
 		err = makeShareRoot(dir)
 	}
 	if err != nil {
-		return fmt.Errorf("directory of %s: %w", of, err)
+		return fmt.Errorf("make %s: %w", dir, err)
 	}
 	return nil
 }
@@ -57,16 +57,16 @@ func (r *Room) exists(ctx context.Context, account, share string) error {
 }
 
 func findShare(tx *store.Tx, rec *accountRecord, account, share string) error {
-	_, err := tx.Get(shareID(rec.ID, share))
+	_, err := tx.Get(placeID(rec.ID, share))
 	if errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("%w: %q in the account %q", ErrNoShare, share, account)
 	}
 	return err
 }
 
-// ensureShare is ensureDir for a share that may be deleted meanwhile.
-func (r *Room) ensureShare(ctx context.Context, id arm.ID) error {
-	account, share := shareNames(id)
+// ensure is ensureDir for a share or container that may be deleted meanwhile.
+func (r *Room) ensure(ctx context.Context, id arm.ID) error {
+	account, share := place(id)
 	_, err := r.ensureDir(ctx, account, share)
 	if errors.Is(err, ErrNoShare) || errors.Is(err, ErrNoAccount) {
 		return nil
@@ -100,11 +100,21 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
+// listPlaces returns the documents that have a directory: shares and containers.
+func listPlaces(tx *store.Tx) ([]*store.Doc, error) {
+	shares, err := tx.List(store.Query{Type: typeShares})
+	if err != nil {
+		return nil, err
+	}
+	containers, err := tx.List(store.Query{Type: typeContainers})
+	return append(shares, containers...), err
+}
+
 // ensureAll makes the directories that are missing.
 func (r *Room) ensureAll(ctx context.Context) error {
 	var docs []*store.Doc
 	err := r.arm.Store.View(ctx, func(tx *store.Tx) (err error) {
-		docs, err = tx.List(store.Query{Type: typeShares})
+		docs, err = listPlaces(tx)
 		return err
 	})
 	if err != nil {
@@ -112,7 +122,7 @@ func (r *Room) ensureAll(ctx context.Context) error {
 	}
 	var errs []error
 	for _, d := range docs {
-		if err := r.ensureShare(ctx, arm.ParsePath(d.ID)); err != nil {
+		if err := r.ensure(ctx, arm.ParsePath(d.ID)); err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -28,9 +28,9 @@ func (r *Room) restore(ctx context.Context, req *arm.Request) (*arm.Response, er
 	if err := req.Decode(&q); err != nil {
 		return nil, err
 	}
-	account, share := shareNames(req.ID)
-	if !shareRule.MatchString(share) {
-		return nil, shareNameFault(share)
+	account, share := place(req.ID)
+	if err := shareKind.admitName(share); err != nil {
+		return nil, err
 	}
 	err := r.arm.Store.Update(ctx, func(tx *store.Tx) error {
 		if _, err := tx.Get(req.ID.String()); err == nil {
@@ -43,7 +43,7 @@ func (r *Room) restore(ctx context.Context, req *arm.Request) (*arm.Response, er
 			return err
 		}
 		if t == nil {
-			return arm.Errorf(http.StatusNotFound, "ShareNotFound", "The specified share does not exist.")
+			return shareKind.missing()
 		}
 		t.Restoring, t.Share, t.ID = true, share, arm.ParsePath(t.ID).Parent().Child("shares", share).String()
 		if err := tx.SetJSON(bucketTrash, t.UID, t); err != nil {
@@ -54,7 +54,7 @@ func (r *Room) restore(ctx context.Context, req *arm.Request) (*arm.Response, er
 	if err != nil {
 		return nil, err
 	}
-	return &arm.Response{Status: http.StatusOK}, r.ensureShare(ctx, req.ID)
+	return &arm.Response{Status: http.StatusOK}, r.ensure(ctx, req.ID)
 }
 
 // bringBackLocked moves a share that is being restored to its place.

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
@@ -13,17 +11,15 @@ import (
 	"lido.dev/lido/internal/store"
 )
 
-// shareRule is what the names of shares and containers are like.
-var shareRule = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`)
-
 func (r *Room) shareType() arm.Type {
 	t := r.arm.Document(arm.Document{
 		Name: typeShares, APIVersions: apiVersions, NoLocation: true, NameRule: anyName,
-		Admit: r.admitShare, Render: renderShare, Removing: r.removingShare,
+		Admit: admitShare, Render: renderShare, Removing: r.removingShare,
 		Actions: map[string]arm.Handler{"restore": r.restore},
 	})
 	t.Put, t.Delete = r.thenMake(t.Put), r.thenTidy(t.Delete)
-	t.Get, t.List = r.withUsage(t.Get), r.withDeleted(t.List)
+	t.Get, t.Patch = shareKind.orMissing(r.withUsage(t.Get)), shareKind.orMissing(t.Patch)
+	t.List = r.withDeleted(t.List)
 	return t
 }
 
@@ -40,7 +36,7 @@ type shareWish struct {
 var computed = []string{"lastModifiedTime", "leaseState", "leaseStatus", "shareUsageBytes", "version", "deleted", "deletedTime",
 	"remainingRetentionDays", "accessTierChangeTime", "accessTierStatus", "snapshotTime"}
 
-func (r *Room) admitShare(_ context.Context, a *arm.Admission) error {
+func admitShare(_ context.Context, a *arm.Admission) error {
 	props := properties(a.Body)
 	for _, k := range computed {
 		delete(props, k)
@@ -63,34 +59,7 @@ func (r *Room) admitShare(_ context.Context, a *arm.Admission) error {
 	if a.Old != nil {
 		return nil
 	}
-	return r.admitNewShare(a)
-}
-
-func (r *Room) admitNewShare(a *arm.Admission) error {
-	account, name := shareNames(a.ID)
-	if !shareRule.MatchString(a.ID.Name()) {
-		return shareNameFault(a.ID.Name())
-	}
-	doc, err := a.Tx.Get(a.ID.Parent().Parent().String())
-	if err != nil {
-		return err
-	}
-	var of struct{ Kind string }
-	if err := arm.Decode(doc.Desired, &of); err != nil {
-		return err
-	}
-	if of.Kind == "BlobStorage" || of.Kind == "BlockBlobStorage" {
-		return arm.BadRequest("FeatureNotSupportedForAccount", "", "File is not supported for the account '%s' of kind %s. Use an account of kind StorageV2.", account, of.Kind)
-	}
-	rec, err := findTrash(a.Tx, func(t *discarded) bool { return !t.Moved && t.Account == account && t.Share == name })
-	if err != nil || rec == nil {
-		return err
-	}
-	return arm.Conflict("ShareBeingDeleted", "The specified share is being deleted. Try operation later.")
-}
-
-func shareNameFault(name string) error {
-	return arm.BadRequest("InvalidResourceName", "name", "The share name '%s' is invalid. It has 3 to 63 lower-case letters, digits and single hyphens, and begins and ends with a letter or digit.", name)
+	return shareKind.admitNew(a.Tx, a.ID)
 }
 
 func renderShare(_ context.Context, _ *store.Tx, d *store.Doc, body map[string]any) error {
@@ -129,15 +98,15 @@ func keepDays(tx *store.Tx, service arm.ID) (int, error) {
 	return 0, nil
 }
 
-// thenMake makes the share's directory after its document was written. A crash in between is healed by Run, and by
-// Authorize.
+// thenMake makes the directory of a share or container after its document was written. A crash in between is healed by
+// Run, and by Authorize.
 func (r *Room) thenMake(put arm.Handler) arm.Handler {
 	return func(ctx context.Context, req *arm.Request) (*arm.Response, error) {
 		resp, err := put(ctx, req)
 		if err != nil {
 			return nil, err
 		}
-		return resp, r.ensureShare(ctx, req.ID)
+		return resp, r.ensure(ctx, req.ID)
 	}
 }
 
@@ -145,13 +114,10 @@ func (r *Room) thenMake(put arm.Handler) arm.Handler {
 func (r *Room) withUsage(get arm.Handler) arm.Handler {
 	return func(ctx context.Context, req *arm.Request) (*arm.Response, error) {
 		resp, err := get(ctx, req)
-		if e := (*arm.Error)(nil); errors.As(err, &e) && e.Status == http.StatusNotFound {
-			return nil, arm.Errorf(http.StatusNotFound, "ShareNotFound", "The specified share does not exist.")
-		}
 		if err != nil || !expands(req, "stats") {
 			return resp, err
 		}
-		used, err := diskUsage(ctx, r.Dir(shareNames(req.ID)))
+		used, err := diskUsage(ctx, r.Dir(place(req.ID)))
 		if err != nil {
 			return nil, err
 		}

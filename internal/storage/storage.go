@@ -1,7 +1,7 @@
-// Package storage is Microsoft.Storage: storage accounts, their keys, and file shares. A share is a directory on this
-// host that machines mount as a POSIX file system.
+// Package storage is Microsoft.Storage: storage accounts, their keys, file shares and blob containers. A share or
+// container is a directory on this host that machines mount as a POSIX file system.
 //
-// Accounts and shares are documents of arm; this package adds what stands behind them: keys (keys.go), directories
+// Accounts, shares and containers are documents of arm; this package adds what stands behind them: keys (keys.go), directories
 // (dirs.go), and the deletion of data, which is taken in steps that survive a crash (trash.go). See DESIGN.md.
 package storage
 
@@ -31,7 +31,7 @@ var (
 
 // Mounts is what has shares mounted.
 type Mounts interface {
-	// ReleaseDir unmounts a share's directory everywhere and forgets the mounts. Done again it does nothing.
+	// ReleaseDir unmounts a directory everywhere and forgets the mounts. Done again it does nothing.
 	ReleaseDir(ctx context.Context, dir string) error
 }
 
@@ -62,7 +62,7 @@ var apiVersions = []string{"2025-08-01", "2025-06-01", "2024-01-01", "2023-05-01
 // Types returns the resource types that the room serves.
 func (r *Room) Types() []arm.Type {
 	return []arm.Type{
-		r.accountType(), r.serviceType(typeFileServices), r.serviceType(typeBlobServices), r.shareType(),
+		r.accountType(), r.serviceType(typeFileServices), r.serviceType(typeBlobServices), r.shareType(), r.containerType(),
 		{Name: "Microsoft.Storage/checkNameAvailability", Hidden: true, APIVersions: apiVersions, Post: r.checkNameAvailability},
 		{Name: "Microsoft.Storage/skus", Hidden: true, APIVersions: apiVersions, List: listSKUs},
 		{Name: "Microsoft.Storage/locations/usages", Hidden: true, APIVersions: apiVersions, List: r.usages},
@@ -72,6 +72,9 @@ func (r *Room) Types() []arm.Type {
 // Authorize checks an account's key and returns the directory of one of its shares. Its error is ErrNoAccount,
 // ErrWrongKey or ErrNoShare when it is the caller's.
 func (r *Room) Authorize(ctx context.Context, account, key, share string) (dir string, err error) {
+	if err := shareKind.admitName(strings.ToLower(share)); err != nil {
+		return "", fmt.Errorf("%w: %w", ErrNoShare, err)
+	}
 	err = r.arm.Store.View(ctx, func(tx *store.Tx) error {
 		rec, err := r.account(tx, account)
 		if err != nil {
@@ -103,12 +106,16 @@ func (r *Room) checkKey(rec *accountRecord, account, key string) error {
 	return nil
 }
 
-// Dir returns where the data of a share lives. Names of accounts and shares are in lower case, though clients may ask
+// Dir returns where the data of a share lives, or of a container (see place). Names of accounts and shares are in lower case, though clients may ask
 // for them in any.
 func (r *Room) Dir(account, share string) string {
 	return filepath.Join(r.root, strings.ToLower(account), strings.ToLower(share))
 }
 
-func shareID(accountID, share string) string {
+// placeID is the inverse of place.
+func placeID(accountID, share string) string {
+	if container, ok := strings.CutPrefix(share, containerPlace("")); ok {
+		return accountID + "/blobServices/default/containers/" + container
+	}
 	return accountID + "/fileServices/default/shares/" + share
 }

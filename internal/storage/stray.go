@@ -9,14 +9,14 @@ import (
 	"lido.dev/lido/internal/store"
 )
 
-// reportStray logs directories that belong to no share, as after the database was put back from a copy. They are left
-// alone, and a share of that name takes its directory over with what is in it.
+// reportStray logs directories that belong to no share or container, as after the database was put back from a copy. They
+// are left alone, and a share or container of that name takes its directory over with what is in it.
 func (r *Room) reportStray(ctx context.Context) {
 	known := map[string]bool{filepath.Join(r.root, trashDir): true}
 	err := r.arm.Store.View(ctx, func(tx *store.Tx) error {
-		docs, err := tx.List(store.Query{Type: typeShares})
+		docs, err := listPlaces(tx)
 		for _, d := range docs {
-			known[r.Dir(shareNames(arm.ParsePath(d.ID)))] = true
+			known[r.Dir(place(arm.ParsePath(d.ID)))] = true
 		}
 		all, err2 := listTrash(tx)
 		for _, t := range all {
@@ -33,12 +33,22 @@ func (r *Room) reportStray(ctx context.Context) {
 	}
 	accounts, _ := os.ReadDir(r.root) // no directory: nothing is stray
 	for _, a := range accounts {
-		shares, _ := os.ReadDir(filepath.Join(r.root, a.Name()))
-		for _, s := range shares {
-			dir := filepath.Join(r.root, a.Name(), s.Name())
-			if s.IsDir() && s.Name() != containersDir && !known[dir] && !known[filepath.Dir(dir)] {
-				r.log.Warn("directory belongs to no share; it is left alone", "dir", dir)
-			}
+		r.reportBelow(filepath.Join(r.root, a.Name()), known)
+	}
+}
+
+func (r *Room) reportBelow(dir string, known map[string]bool) {
+	if known[dir] {
+		return
+	}
+	entries, _ := os.ReadDir(dir)
+	for _, e := range entries {
+		switch path := filepath.Join(dir, e.Name()); {
+		case !e.IsDir() || known[path]:
+		case e.Name() == containersDir:
+			r.reportBelow(path, known)
+		default:
+			r.log.Warn("directory belongs to no share or container; it is left alone", "dir", path)
 		}
 	}
 }

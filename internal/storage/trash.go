@@ -16,20 +16,20 @@ import (
 )
 
 const (
-	bucketTrash = "storage trash" // uid of the share -> discarded
+	bucketTrash = "storage trash" // uid of the share, container or account -> discarded
 	trashDir    = ".trash"        // below the room's root; not an account's name
 	tidyWait    = 10 * time.Second
 	tidyEvery   = time.Minute
 )
 
-// discarded is the data of a deleted share. It is recorded in the transaction that deletes the share, and then goes
+// discarded is the data of a deleted share or container. It is recorded in the transaction that deletes it, and then goes
 // its way in steps, each of which can be done again: machines are unmounted, the directory is moved aside (Moved),
 // and when its time has come it is removed. Or it is restored: moved back (Restoring).
 type discarded struct {
 	UID       string          `json:"uid"`
 	Account   string          `json:"account"`
-	Share     string          `json:"share"`
-	ID        string          `json:"id"` // the share's resource id
+	Share     string          `json:"share"` // as of place; $blob for all containers of an account
+	ID        string          `json:"id"`    // the resource's
 	Deleted   time.Time       `json:"deleted"`
 	Until     time.Time       `json:"until"` // when the data is removed
 	Desired   json.RawMessage `json:"desired"`
@@ -37,15 +37,20 @@ type discarded struct {
 	Restoring bool            `json:"restoring,omitempty"`
 }
 
-// shareNames returns the names in a share's id, which are in lower case in whatever case the id came.
-func shareNames(id arm.ID) (account, share string) {
-	return strings.ToLower(id.Names[0]), strings.ToLower(id.Name())
+// place returns what the id of a share or container says of where its data is: the account, and the path below the
+// account's directory, which for a share is its name. Both are in lower case in whatever case the id came.
+func place(id arm.ID) (account, share string) {
+	account, share = strings.ToLower(id.Names[0]), strings.ToLower(id.Name())
+	if strings.EqualFold(id.Type(), typeContainers) {
+		share = containerPlace(share)
+	}
+	return account, share
 }
 
-// discard records that the data of a share, or of all containers of an account, goes away after days.
+// discard records that the data of a share or container, or of all containers of an account, goes away after days.
 func (r *Room) discard(tx *store.Tx, d *store.Doc, share string, days int) error {
 	now := r.arm.Now()
-	account, _ := shareNames(arm.ParsePath(d.ID))
+	account, _ := place(arm.ParsePath(d.ID))
 	return tx.SetJSON(bucketTrash, d.UID, discarded{UID: d.UID, Account: account, Share: strings.ToLower(share), ID: d.ID,
 		Deleted: now, Until: now.AddDate(0, 0, days), Desired: d.Desired})
 }
@@ -59,7 +64,7 @@ func listTrash(tx *store.Tx) ([]*discarded, error) {
 	for _, e := range entries {
 		t := &discarded{}
 		if err := json.Unmarshal(e.Value, t); err != nil {
-			return nil, fmt.Errorf("discarded share %s: %w", e.Key, err)
+			return nil, fmt.Errorf("discarded data %s: %w", e.Key, err)
 		}
 		all = append(all, t)
 	}
@@ -74,6 +79,14 @@ func findTrash(tx *store.Tx, want func(*discarded) bool) (*discarded, error) {
 		}
 	}
 	return nil, err
+}
+
+// beingDeleted tells whether a place still has the data of one that was deleted, by itself or with its account.
+func beingDeleted(tx *store.Tx, account, share string) (bool, error) {
+	t, err := findTrash(tx, func(t *discarded) bool {
+		return !t.Moved && t.Account == account && (t.Share == share || strings.HasPrefix(share, t.Share+"/"))
+	})
+	return t != nil, err
 }
 
 // expireTrash lets go of what was kept of an account's deleted shares.
@@ -94,8 +107,8 @@ func (r *Room) expireTrash(tx *store.Tx, account string) error {
 	return nil
 }
 
-// thenTidy moves a deleted share's data aside before the deletion is answered, if that does not take long, so that a
-// share of the same name can be made at once.
+// thenTidy moves deleted data aside before the deletion is answered, if that does not take long, so that a share or
+// container of the same name can be made at once.
 func (r *Room) thenTidy(remove arm.Handler) arm.Handler {
 	return func(ctx context.Context, req *arm.Request) (*arm.Response, error) {
 		resp, err := remove(ctx, req)
@@ -105,7 +118,7 @@ func (r *Room) thenTidy(remove arm.Handler) arm.Handler {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyWait)
 		defer cancel()
 		if err := r.moveAside(ctx); err != nil {
-			r.log.Warn("deleted share waits", "err", err)
+			r.log.Warn("deleted data waits", "err", err)
 		}
 		r.Wake()
 		return resp, nil
@@ -154,7 +167,7 @@ func (r *Room) moveAside(ctx context.Context) error {
 	var errs []error
 	for _, t := range waiting {
 		if err := r.moveOne(ctx, t); err != nil {
-			errs = append(errs, fmt.Errorf("share %s/%s: %w", t.Account, t.Share, err))
+			errs = append(errs, fmt.Errorf("discarded data %s/%s: %w", t.Account, t.Share, err))
 		}
 	}
 	return errors.Join(errs...)
@@ -218,7 +231,8 @@ func (r *Room) renameAside(dir, aside string) error {
 	if err != nil {
 		return err
 	}
-	os.Remove(filepath.Dir(dir)) // the account's, if that was its last share
+	for up := filepath.Dir(dir); up != r.root && os.Remove(up) == nil; up = filepath.Dir(up) { // if that was the last one
+	}
 	return errors.Join(syncDir(filepath.Dir(aside)), syncDir(r.root))
 }
 
@@ -232,7 +246,7 @@ func (r *Room) removeExpired(ctx context.Context) error {
 	var errs []error
 	for _, t := range due {
 		if err := r.removeOne(ctx, t); err != nil {
-			errs = append(errs, fmt.Errorf("share %s/%s: %w", t.Account, t.Share, err))
+			errs = append(errs, fmt.Errorf("discarded data %s/%s: %w", t.Account, t.Share, err))
 		}
 	}
 	return errors.Join(errs...)
