@@ -4,7 +4,8 @@
 //
 // Beside testscript's own commands, scripts have:
 //
-//	up [ARGS...]          start lido with the script's data directory ($DATA) on a free port, and wait until it is ready
+//	up [ARGS...]          start lido with the script's data directory ($DATA), on a free port, with a range of public
+//	                      addresses of its own, and wait until it is ready
 //	crash                 kill -9 of the server; `up` starts it again
 //	az-env NAME [ARGS...] from here on, az is the client NAME (az-new, az-2.45), signed in by `lido az env ARGS`
 //	eventually SECONDS COMMAND...  repeat a program until it succeeds (its last output is stdout)

@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -59,6 +61,9 @@ func buildLido(t *testing.T) string {
 	return dir
 }
 
+// scripts counts those that were set up.
+var scripts atomic.Int32
+
 // setup prepares a script's environment. Its data directory is not below the script's own, which the script's end
 // removes without asking whether something is still mounted there.
 func setup(env *testscript.Env, bin string) error {
@@ -85,6 +90,7 @@ func setup(env *testscript.Env, bin string) error {
 	env.Setenv("HOME", home)
 	env.Setenv("DATA", data)
 	env.Setenv("LIDO_DATA", data)
+	env.Setenv("RANGE", fmt.Sprintf("10.254.%d.0/24", scripts.Add(1)))
 	env.Setenv("REPO", repo)
 	env.Setenv("SHARED", sharedDir(repo))
 	env.Setenv("CLIENTS", filepath.Join(cacheDir(), "clients"))
@@ -176,7 +182,25 @@ func imageRoot(name string) (string, error) {
 
 func cmdUp(ts *testscript.TestScript, neg bool, args []string) {
 	refuse(ts, neg, "up")
+	config := filepath.Join(ts.Getenv("DATA"), "lido.yaml")
+	if i := slices.Index(args, "--config"); i >= 0 {
+		config = ts.MkAbs(args[i+1])
+	}
+	ts.Check(ownRange(config, ts.Getenv("RANGE")))
 	ts.Check(ts.Exec("lido", append([]string{"up", "--listen", "127.0.0.1:0", "--detach"}, args...)...))
+}
+
+// ownRange has a configuration name a range of public addresses, if it names none: scripts run side by side, and two
+// lidos that take an address of the same range at the same moment may take the same.
+func ownRange(config, addresses string) error {
+	text, err := os.ReadFile(config)
+	if err != nil && !os.IsNotExist(err) {
+		return err
+	}
+	if strings.Contains(string(text), "publicAddresses") {
+		return nil
+	}
+	return os.WriteFile(config, append(text, "\npublicAddresses: ["+addresses+"]\n"...), 0o600)
 }
 
 func cmdCrash(ts *testscript.TestScript, neg bool, _ []string) {
