@@ -42,21 +42,9 @@ type containerWish struct {
 
 var publicAccess = []string{"None", "Blob", "Container"}
 
-var containerDefaults = map[string]any{
-	"publicAccess": publicAccess[0], "defaultEncryptionScope": "$account-encryption-key", "denyEncryptionScopeOverride": false,
-}
-
-// containerShown are a container's properties that lido sets and clients send back.
-var containerShown = []string{"lastModifiedTime", "leaseState", "leaseStatus", "leaseDuration", "hasImmutabilityPolicy", "hasLegalHold",
-	"immutabilityPolicy", "legalHold", "version", "deleted", "deletedTime", "remainingRetentionDays"}
-
 func admitContainer(_ context.Context, a *arm.Admission) error {
-	props := properties(a.Body)
-	for _, k := range containerShown {
-		delete(props, k)
-	}
 	var wish containerWish
-	if err := arm.Convert(a.Body, &wish); err != nil {
+	if err := containerKind.read(a, &wish); err != nil {
 		return err
 	}
 	if access := wish.Properties.PublicAccess; access != "" {
@@ -64,20 +52,12 @@ func admitContainer(_ context.Context, a *arm.Admission) error {
 		if at < 0 {
 			return invalid("properties.publicAccess", "'%s' is not one of %s.", access, strings.Join(publicAccess, ", "))
 		}
-		props["publicAccess"] = publicAccess[at]
+		properties(a.Body)["publicAccess"] = publicAccess[at]
 	}
 	if wish.Properties.ImmutableStorageWithVersioning.Enabled {
 		return invalid("properties.immutableStorageWithVersioning.enabled", "lido does not keep blobs from being changed.")
 	}
-	for k, v := range containerDefaults {
-		if props[k] == nil {
-			props[k] = v
-		}
-	}
-	if a.Old != nil {
-		return nil
-	}
-	return containerKind.admitNew(a.Tx, a.ID)
+	return containerKind.admit(a)
 }
 
 func renderContainer(_ context.Context, _ *store.Tx, d *store.Doc, body map[string]any) error {
@@ -128,7 +108,7 @@ func (r *Room) needContainer(tx *store.Tx, id string) error {
 	if err := containerKind.admitNew(tx, arm.ParsePath(id)); err != nil {
 		return err
 	}
-	body, err := json.Marshal(map[string]any{"properties": containerDefaults})
+	body, err := json.Marshal(map[string]any{"properties": containerKind.defaults})
 	if err != nil {
 		return err
 	}

@@ -132,25 +132,5 @@ func TestContainerRefusals(t *testing.T) {
 func TestContainerCrashHeals(t *testing.T) {
 	f := newFixture(t)
 	f.put(pool, wish, 200)
-	f.put(containers+"/models", `{}`, 201)
-	dir := f.Dir("poolshare", "$blob/models")
-	os.RemoveAll(filepath.Dir(dir)) // as if we had died before it was made
-	f.restart()
-	f.run()
-	f.eventually("directory is made", func() bool { return exists(dir) })
-	os.WriteFile(filepath.Join(dir, "mine"), []byte("x"), 0o600)
-
-	f.mounts.fail = errors.New("machine does not answer")
-	f.must("DELETE", containers+"/models", "", 200)
-	f.refused("PUT", containers+"/models", `{}`, 409, "ContainerBeingDeleted", "")
-	f.restart()
-	if !exists(filepath.Join(dir, "mine")) {
-		t.Fatal("data is gone while machines have it mounted")
-	}
-	f.mounts.fail = nil
-	f.run()
-	f.eventually("data is moved aside", func() bool { code, _ := f.call("PUT", containers+"/models", `{}`); return code == 201 })
-	if exists(filepath.Join(dir, "mine")) {
-		t.Error("the new container has the old one's data")
-	}
+	f.healsCrashes(containers+"/models", f.Dir("poolshare", "$blob/models"), "ContainerBeingDeleted")
 }

@@ -17,13 +17,44 @@ type kind struct {
 	service    string
 	notIn      []string // kinds of accounts that have none
 	rule       *regexp.Regexp
+	shown      []string       // properties that lido sets and clients send back
+	defaults   map[string]any // of properties
 }
 
 var shareKind = &kind{word: "share", code: "Share", service: "File", notIn: []string{"BlobStorage", "BlockBlobStorage"},
-	rule: regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`)}
+	rule: regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`),
+	shown: []string{"lastModifiedTime", "leaseState", "leaseStatus", "shareUsageBytes", "version", "deleted", "deletedTime",
+		"remainingRetentionDays", "accessTierChangeTime", "accessTierStatus", "snapshotTime"},
+	defaults: map[string]any{"shareQuota": 5120, "enabledProtocols": "SMB", "accessTier": "TransactionOptimized"}}
 
 var containerKind = &kind{word: "container", code: "Container", service: "Blob", notIn: []string{"FileStorage"},
-	rule: regexp.MustCompile(`^([a-z0-9](-?[a-z0-9]){2,62}|\$root|\$web)$`)}
+	rule: regexp.MustCompile(`^([a-z0-9](-?[a-z0-9]){2,62}|\$root|\$web)$`),
+	shown: []string{"lastModifiedTime", "leaseState", "leaseStatus", "leaseDuration", "hasImmutabilityPolicy", "hasLegalHold",
+		"immutabilityPolicy", "legalHold", "version", "deleted", "deletedTime", "remainingRetentionDays"},
+	defaults: map[string]any{"publicAccess": publicAccess[0], "defaultEncryptionScope": "$account-encryption-key", "denyEncryptionScopeOverride": false}}
+
+// read takes what is shown only out of a wish, and reads the rest.
+func (k *kind) read(a *arm.Admission, wish any) error {
+	props := properties(a.Body)
+	for _, name := range k.shown {
+		delete(props, name)
+	}
+	return arm.Convert(a.Body, wish)
+}
+
+// admit completes a wish whose properties are good by the defaults, and tells whether a new one can be made.
+func (k *kind) admit(a *arm.Admission) error {
+	props := properties(a.Body)
+	for name, v := range k.defaults {
+		if props[name] == nil {
+			props[name] = v
+		}
+	}
+	if a.Old != nil {
+		return nil
+	}
+	return k.admitNew(a.Tx, a.ID)
+}
 
 func (k *kind) admitName(name string) error {
 	if k.rule.MatchString(name) {

@@ -32,17 +32,9 @@ type shareWish struct {
 	} `json:"properties"`
 }
 
-// computed are a share's properties that lido sets and clients send back.
-var computed = []string{"lastModifiedTime", "leaseState", "leaseStatus", "shareUsageBytes", "version", "deleted", "deletedTime",
-	"remainingRetentionDays", "accessTierChangeTime", "accessTierStatus", "snapshotTime"}
-
 func admitShare(_ context.Context, a *arm.Admission) error {
-	props := properties(a.Body)
-	for _, k := range computed {
-		delete(props, k)
-	}
 	var wish shareWish
-	if err := arm.Convert(a.Body, &wish); err != nil {
+	if err := shareKind.read(a, &wish); err != nil {
 		return err
 	}
 	switch p := wish.Properties; {
@@ -51,15 +43,7 @@ func admitShare(_ context.Context, a *arm.Admission) error {
 	case p.EnabledProtocols != "" && !strings.EqualFold(p.EnabledProtocols, "SMB"):
 		return invalid("properties.enabledProtocols", "lido's shares are mounted as SMB shares are (mount -t cifs) and behave as a POSIX file system then; '%s' is not served.", p.EnabledProtocols)
 	}
-	for k, v := range map[string]any{"shareQuota": 5120, "enabledProtocols": "SMB", "accessTier": "TransactionOptimized"} {
-		if props[k] == nil {
-			props[k] = v
-		}
-	}
-	if a.Old != nil {
-		return nil
-	}
-	return shareKind.admitNew(a.Tx, a.ID)
+	return shareKind.admit(a)
 }
 
 func renderShare(_ context.Context, _ *store.Tx, d *store.Doc, body map[string]any) error {

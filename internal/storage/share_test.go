@@ -72,11 +72,10 @@ func TestShareRefusals(t *testing.T) {
 	}
 }
 
-func TestCrashHeals(t *testing.T) {
-	f := newFixture(t)
-	f.put(pool, wish, 200)
-	f.put(shares+"/work", `{}`, 201)
-	dir := f.Dir("poolshare", "work")
+// healsCrashes tries crashes while a share or container is made and while it is deleted.
+func (f *fixture) healsCrashes(id, dir, deleting string) {
+	f.Helper()
+	f.put(id, `{}`, 201)
 	os.RemoveAll(filepath.Dir(dir)) // as if we had died before it was made
 	f.restart()
 	f.run()
@@ -84,18 +83,24 @@ func TestCrashHeals(t *testing.T) {
 	os.WriteFile(filepath.Join(dir, "mine"), []byte("x"), 0o600)
 
 	f.mounts.fail = errors.New("machine does not answer")
-	f.must("DELETE", shares+"/work", "", 200)
-	f.refused("PUT", shares+"/work", `{}`, 409, "ShareBeingDeleted", "")
+	f.must("DELETE", id, "", 200)
+	f.refused("PUT", id, `{}`, 409, deleting, "")
 	f.restart()
 	if !exists(filepath.Join(dir, "mine")) {
-		t.Fatal("data is gone while machines have it mounted")
+		f.Fatal("data is gone while machines have it mounted")
 	}
 	f.mounts.fail = nil
 	f.run()
-	f.eventually("data is moved aside", func() bool { code, _ := f.call("PUT", shares+"/work", `{}`); return code == 201 })
+	f.eventually("data is moved aside", func() bool { code, _ := f.call("PUT", id, `{}`); return code == 201 })
 	if exists(filepath.Join(dir, "mine")) {
-		t.Error("the new share has the old one's data")
+		f.Error("the new one has the old one's data")
 	}
+}
+
+func TestCrashHeals(t *testing.T) {
+	f := newFixture(t)
+	f.put(pool, wish, 200)
+	f.healsCrashes(shares+"/work", f.Dir("poolshare", "work"), "ShareBeingDeleted")
 	f.eventually("data is removed", func() bool {
 		left, _ := os.ReadDir(filepath.Join(f.dir, "shares", trashDir))
 		return len(left) == 0
